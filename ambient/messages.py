@@ -188,7 +188,7 @@ class ClipKey:
     index: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Tail:
     """What a clip continues: final latents of the clip before it, never re-encoded audio.
 
@@ -234,7 +234,7 @@ FailureKind = Literal[
 ]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Clip:
     """A generated clip at the engine's rate."""
 
@@ -248,7 +248,7 @@ class Clip:
     cached: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class ClipFailure:
     """A clip that was not made, and why."""
 
@@ -279,10 +279,12 @@ class ModelInfo:
     min_steps: int
     """Fewest steps that still sound acceptable: the first rungs of the degrade ladder end here."""
     guidance: float
+    edge_latents: int = 2
+    """Reach of the decoder: near a clip's ends, this many latent frames decode differently than inside it."""
     path: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Block:
     """20 ms of mixed sound and the scene events that fall in it."""
 

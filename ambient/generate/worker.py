@@ -1,0 +1,318 @@
+"""Generators: where clips are made, seen from the engine.
+
+:class:`ProcessGenerator` keeps a backend in a process of its own, because inference holds the interpreter for long
+stretches and because a process can be killed. :class:`InProcessGenerator` runs a backend on the spot.
+Neither imports torch here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import queue
+import signal
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING, Any
+
+from ambient.errors import BackendError, OutOfMemory
+from ambient.messages import Clip, ClipFailure, ClipRequest, FailureKind, ModelInfo
+from ambient.ports import Backend
+
+if TYPE_CHECKING:
+    from multiprocessing.process import BaseProcess
+
+__all__ = ["InProcessGenerator", "ProcessGenerator"]
+
+Answer = Clip | ClipFailure
+BackendFactory = Callable[[ModelInfo, str, int | None], Backend]
+
+
+def _load(info: ModelInfo, device: str, threads: int | None) -> Backend:
+    from ambient.generate.loading import load_backend
+
+    return load_backend(info, device=device, threads=threads)
+
+
+class InProcessGenerator:
+    """Runs a backend in this process: each batch is finished when ``submit`` returns."""
+
+    restarts = 0
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._answers: list[Answer] = []
+
+    @property
+    def info(self) -> ModelInfo:
+        """What the planner must know."""
+        return self._backend.info
+
+    @property
+    def ready(self) -> bool:
+        """Always: the backend was loaded before."""
+        return True
+
+    def submit(self, batch: Sequence[ClipRequest], timeout_seconds: float) -> None:
+        """Generates the batch now. ``timeout_seconds`` cannot be kept here and is ignored."""
+        self._answers += _run(self._backend, batch)
+
+    def poll(self, timeout_seconds: float = 0.0) -> list[Answer]:
+        """All answers since the last call."""
+        answers, self._answers = self._answers, []
+        return answers
+
+    def cancel(self, request: ClipRequest) -> None:
+        """Nothing to cancel: what was submitted is done."""
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+
+class ProcessGenerator:
+    """Keeps a backend in a worker process, which is replaced when it dies, hangs or fails to load.
+
+    ``poll`` raises :class:`BackendError` once if the very first load fails for a reason that a new process would
+    meet again (bad weights, missing files); later failures only count as restarts.
+    """
+
+    RETRY_SECONDS = (0.2, 1.0, 3.0, 10.0)
+    """Waits before the next process after one, two, … failures in a row."""
+    LOAD_TIMEOUT_SECONDS = 180.0
+    LONGEST_STEP_SECONDS = 1.0
+    """A pause of this whole program (suspend, a debugger) counts against a worker by no more than this a poll."""
+
+    def __init__(
+        self,
+        info: ModelInfo,
+        *,
+        device: str = "auto",
+        threads: int | None = None,
+        factory: BackendFactory = _load,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._info = info
+        self._arguments = (info, device, threads)
+        self._factory = factory
+        self._clock = clock
+        self._answers: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
+        self._waiting: list[tuple[tuple[ClipRequest, ...], float]] = []
+        self._ready = False
+        self._closed = False
+        self._ever_ready = False
+        self._failures = 0
+        self._restarts = 0
+        self._generation = 0
+        self._retry_at: float | None = None
+        self._spent = 0.0
+        self._polled_at = clock()
+        self._process: BaseProcess | None = None
+        self._connection: Connection | None = None
+        self._start()
+
+    @property
+    def info(self) -> ModelInfo:
+        """What the planner must know; from the checkpoint's files, before the model has loaded."""
+        return self._info
+
+    @property
+    def ready(self) -> bool:
+        """Whether a worker stands by with the model loaded."""
+        return self._ready
+
+    @property
+    def restarts(self) -> int:
+        """How many times a worker was replaced."""
+        return self._restarts
+
+    @property
+    def pid(self) -> int | None:
+        """Process number of the worker."""
+        return self._process.pid if self._process else None
+
+    def submit(self, batch: Sequence[ClipRequest], timeout_seconds: float) -> None:
+        """Queues a batch; ``timeout_seconds`` count from when the worker can begin with it."""
+        if not batch:
+            return
+        if self._closed:
+            raise BackendError("the generator is closed")
+        self._waiting.append((tuple(batch), timeout_seconds))
+        if self._ready and len(self._waiting) == 1:
+            self._send()
+
+    def poll(self, timeout_seconds: float = 0.0) -> list[Answer]:
+        """Answers that have come in; also looks after the worker."""
+        answers: list[Answer] = []
+        self._receive(answers, timeout_seconds)
+        self._watch(answers)
+        return answers
+
+    def cancel(self, request: ClipRequest) -> None:
+        """Leaves a request out of batches that were not begun; an answer may come all the same."""
+        for i, (batch, timeout) in enumerate(self._waiting[1:], start=1):
+            left = tuple(r for r in batch if r.key != request.key or r.seed != request.seed)
+            self._waiting[i] = (left, timeout)
+        self._waiting = [w for i, w in enumerate(self._waiting) if i == 0 or w[0]]
+
+    def close(self) -> None:
+        """Ends the worker: asks, then kills after a second."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._connection is not None:
+            with contextlib.suppress(OSError, ValueError):
+                self._connection.send(None)
+        self._end(grace_seconds=1.0)
+
+    def _start(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        process = context.Process(
+            target=_serve, args=(theirs, self._factory, self._arguments), name="ambient-generator", daemon=True
+        )
+        process.start()
+        theirs.close()
+        self._process, self._connection = process, ours
+        self._ready, self._retry_at, self._spent = False, None, 0.0
+        self._generation += 1
+        threading.Thread(
+            target=self._listen, args=(ours, self._generation), name="ambient-generator-reader", daemon=True
+        ).start()
+
+    def _listen(self, connection: Connection, generation: int) -> None:
+        # On a thread of its own, so that a worker that stops in the middle of an answer never holds the engine.
+        try:
+            while True:
+                self._answers.put((generation, connection.recv()))
+        except (EOFError, OSError):
+            self._answers.put((generation, None))
+
+    def _receive(self, answers: list[Answer], timeout_seconds: float) -> None:
+        wait = timeout_seconds
+        while True:
+            try:
+                generation, message = self._answers.get(timeout=wait) if wait > 0 else self._answers.get_nowait()
+            except queue.Empty:
+                return
+            wait = 0.0
+            if generation != self._generation:
+                continue  # from a worker that was given up
+            if message is None:
+                self._lost(answers, "worker_died", f"the generator process ended ({self._exit_code()})")
+            elif message[0] == "ready":
+                self._ready, self._ever_ready, self._spent = True, True, 0.0
+                self._send()
+            elif message[0] == "failed":
+                self._load_failed(message[1])
+            else:
+                batch, _ = self._waiting.pop(0)
+                self._failures, self._spent = 0, 0.0
+                answers += [replace(a, request=r) for a, r in zip(message[1], batch, strict=True)]
+                self._send()
+
+    def _watch(self, answers: list[Answer]) -> None:
+        now = self._clock()
+        step, self._polled_at = now - self._polled_at, now
+        if self._closed:
+            return
+        if self._retry_at is not None:
+            if now >= self._retry_at:
+                self._start()
+            return
+        if self._ready and not self._waiting:
+            self._spent = 0.0
+            return
+        self._spent += min(step, self.LONGEST_STEP_SECONDS)
+        allowed = self._waiting[0][1] if self._ready else self.LOAD_TIMEOUT_SECONDS
+        if self._spent > allowed:
+            doing = "answer" if self._ready else "load"
+            self._lost(answers, "timeout", f"the generator process did not {doing} within {allowed:.0f} s")
+
+    def _send(self) -> None:
+        if self._waiting and self._connection is not None:
+            self._spent = 0.0
+            with contextlib.suppress(OSError):  # a dead worker is noticed by its reader
+                self._connection.send(self._waiting[0][0])
+
+    def _lost(self, answers: list[Answer], kind: FailureKind, message: str) -> None:
+        """Gives the worker up; the batch it worked on fails, the others wait for the next worker."""
+        working = self._ready and self._waiting
+        self._end(grace_seconds=0.0)
+        if working:
+            batch, _ = self._waiting.pop(0)
+            answers += [ClipFailure(request, kind, message) for request in batch]
+        self._restarts += 1
+        self._schedule_retry()
+
+    def _load_failed(self, error: BackendError) -> None:
+        self._end(grace_seconds=1.0)
+        self._schedule_retry()
+        if not self._ever_ready:
+            raise error
+
+    def _schedule_retry(self) -> None:
+        wait = self.RETRY_SECONDS[min(self._failures, len(self.RETRY_SECONDS) - 1)]
+        self._failures += 1
+        self._retry_at = self._clock() + wait
+
+    def _end(self, grace_seconds: float) -> None:
+        self._ready = False
+        process, connection = self._process, self._connection
+        self._process = self._connection = None
+        self._generation += 1
+        if process is not None:
+            process.join(grace_seconds)
+            if process.is_alive():
+                process.kill()
+                process.join(5.0)
+        if connection is not None:
+            connection.close()
+
+    def _exit_code(self) -> str:
+        if self._process is None:
+            return "unknown reason"
+        self._process.join(1.0)
+        code = self._process.exitcode
+        if code is not None and code < 0:
+            return f"signal {signal.Signals(-code).name}"
+        return f"exit code {code}"
+
+
+def _run(backend: Backend, batch: Sequence[ClipRequest]) -> list[Answer]:
+    """Runs a batch; whatever goes wrong becomes a failure of each of its clips."""
+    try:
+        return list(backend.generate(batch))
+    except OutOfMemory as error:
+        return [ClipFailure(r, "out_of_memory", str(error)) for r in batch]
+    except Exception as error:
+        return [ClipFailure(r, "error", f"{type(error).__name__}: {error}") for r in batch]
+
+
+def _serve(connection: Connection, factory: BackendFactory, arguments: tuple[ModelInfo, str, int | None]) -> None:
+    """Main loop of the worker process: ends when asked to, or when the engine's end of the pipe closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the engine ends us in order
+    with contextlib.suppress(OSError, AttributeError):
+        os.nice(5)  # the playout must win whenever both want the processor
+    try:
+        backend = factory(*arguments)
+    except BackendError as error:
+        connection.send(("failed", error))
+        return
+    except Exception as error:
+        connection.send(("failed", BackendError(f"the model could not be loaded: {type(error).__name__}: {error}")))
+        return
+    connection.send(("ready",))
+    while True:
+        try:
+            batch = connection.recv()
+        except (EOFError, OSError):
+            return
+        if batch is None:
+            return
+        answers = _run(backend, batch)
+        # Requests stay here: the engine has them, and a tail need not travel back.
+        connection.send(("answers", [replace(a, request=None) for a in answers]))  # type: ignore[type-var]  # put back by the receiver
