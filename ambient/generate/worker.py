@@ -313,6 +313,4 @@ def _serve(connection: Connection, factory: BackendFactory, arguments: tuple[Mod
             return
         if batch is None:
             return
-        answers = _run(backend, batch)
-        # Requests stay here: the engine has them, and a tail need not travel back.
-        connection.send(("answers", [replace(a, request=None) for a in answers]))  # type: ignore[type-var]  # put back by the receiver
+        connection.send(("answers", _run(backend, batch)))

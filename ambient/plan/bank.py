@@ -69,7 +69,8 @@ class Bank:
         worn = active and any(self._uses.values())
         if len(self._uses) >= size and not worn:
             return None
-        urgency = 0 if self._owed or (active and not self._uses) else REFRESH_FRAMES * (1 + len(self._uses))
+        pressing = self._owed or (active and not self._uses)
+        urgency = 0 if pressing and not self._attempt else REFRESH_FRAMES * (1 + len(self._uses))
         variant = scatter.variants[self._index % len(scatter.variants)]
         length = min(self.info.max_latent_frames, round(ONE_SHOT_SECONDS * RATE / self.info.frames_per_latent))
         self.pending = ClipRequest(
@@ -98,6 +99,10 @@ class Bank:
             del self._uses[worn]
             leaving.append(worn)
         return leaving
+
+    def withdraw(self) -> None:
+        """The pending clip was not sent after all: nothing has happened."""
+        self.pending = None
 
     def failed(self) -> None:
         """The pending clip is of no use: another seed is tried."""

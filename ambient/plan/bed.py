@@ -9,7 +9,7 @@ had to help itself with other material meanwhile: the latents go on where they s
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ambient.messages import RATE, Clip, ClipKey, ClipRequest, ModelInfo, PromptMix, Tail
 from ambient.plan.seeds import clip_seed, layer_seed
@@ -67,9 +67,9 @@ class BedPlan:
         self._stale = False
         per_second = RATE / info.frames_per_latent
         self._clip = min(info.max_latent_frames, clip_latents or round(7.68 * per_second))
-        self._kept = min(kept_latents or round(1.6 * per_second), self._clip // 2)
+        self.kept_latents = min(kept_latents or round(1.6 * per_second), self._clip // 2)
         # The overlap of a hurried clip: the crossfade and the decoder's reach at both of its ends.
-        self._kept_hurried = min(self._kept, 2 * info.edge_latents + max(2, round(0.32 * per_second)))
+        self._hurried_kept = min(self.kept_latents, 2 * info.edge_latents + max(2, round(0.32 * per_second)))
         self._new_hurried = round(2.56 * per_second)
 
     @property
@@ -84,7 +84,7 @@ class BedPlan:
 
     def hurried_latents(self) -> int:
         """Length of a clip that answers a change."""
-        return self._kept_hurried + self._new_hurried
+        return self._hurried_kept + self._new_hurried
 
     def regular_latents(self, long_clips: bool = False) -> int:
         """Length of a clip that goes on."""
@@ -124,13 +124,13 @@ class BedPlan:
             self._stale |= gone or (cut is not None and cut < self._continued(self.pending))
             return None
         if cut is not None:
-            kept = min(self._kept_hurried, cut - self.track.start)
+            kept = min(self._hurried_kept, cut - self.track.start)
             return self._request(
                 cut, kept, self._new_hurried, wanted, offset_frames=offset_frames, steps=steps, guidance=guidance
             )
         if self.begun and self.end_frame - now_frame >= ahead_frames:
             return None
-        kept = min(self._kept, self.track.end - self.track.start)
+        kept = min(self.kept_latents, self.track.end - self.track.start)
         hurried = self.end_frame - now_frame < lead_frames
         new = self._new_hurried if hurried else self.regular_latents(long_clips) - kept
         start = self.track.end
@@ -142,29 +142,48 @@ class BedPlan:
             new = max(self._new_hurried, new * 2 // 3)
         return self._request(start, kept, new, wanted, offset_frames=offset_frames, steps=steps, guidance=guidance)
 
-    def place(self, clip: Clip, now_frame: int) -> Placement | None:
-        """Takes in the pending clip and says where it goes; None when it is no longer wanted.
+    def peek(self, clip: Clip, now_frame: int) -> Placement | None:
+        """Where the pending clip would go; None when it is no longer wanted. Changes nothing.
 
-        Shifts the layer where the clip comes too late for its place. Raises ValueError for a clip that was not
-        asked for.
+        Raises ValueError for a clip that was not asked for.
         """
         request = self.pending
         if request is None or (request.key, request.seed) != (clip.request.key, clip.request.seed):
             raise ValueError(f"layer {self.name} did not ask for clip {clip.request.key.index}")
-        self.pending = None
-        stale, self._stale = self._stale, False
-        self._index += 1
-        self._attempt = 0
         kept = request.tail.kept if request.tail else 0
-        if stale and self.end_frame - now_frame > RATE // 2 and kept:
+        if self._stale and kept and self.end_frame - now_frame > RATE // 2:
             return None
+        placement = self._placement(request.start_frame // self.info.frames_per_latent, kept)
+        margin = MARGIN_FRAMES if kept else 0
+        missing = now_frame + margin - (placement.join_frame - placement.fade_frames // 2)
+        per = self.info.frames_per_latent
+        late = -(-max(0, missing) // per) * per
+        return Placement(placement.start_frame + late, placement.join_frame + late, placement.fade_frames, late)
+
+    def place(self, clip: Clip, placement: Placement, now_frame: int) -> None:
+        """The pending clip goes where :meth:`peek` said; shifts the layer where it came too late for its place."""
+        request = self.pending
+        assert request is not None
+        self.shift += placement.late_frames
+        kept = request.tail.kept if request.tail else 0
         start = request.start_frame // self.info.frames_per_latent
-        late = self._make_room(start, kept, now_frame)
         self.track.put(start, kept, clip.latents)
         cut = start + kept
         self._mixes = [m for m in self._mixes if m[0] < cut] + [(cut, request.prompt)]
         self._forget(now_frame)
-        return replace(self._placement(start, kept), late_frames=late)
+        self.drop()
+
+    def drop(self) -> None:
+        """The pending clip is done with, used or not; the next one has the next index."""
+        self.pending = None
+        self._stale = False
+        self._index += 1
+        self._attempt = 0
+
+    def withdraw(self) -> None:
+        """The pending clip was not sent after all: nothing has happened."""
+        self.pending = None
+        self._stale = False
 
     def failed(self) -> None:
         """The pending clip could not be made: the same one is asked for again with another seed."""
@@ -221,7 +240,7 @@ class BedPlan:
             return None
         per = self.info.frames_per_latent
         first = -((self.shift - from_frame) // per) + self.info.edge_latents
-        least = self.track.start + self._kept_hurried
+        least = self.track.start + self._hurried_kept
         position = max(first, least)
         stride = max(1, round(0.64 * RATE / per))
         while position < self.track.end:
@@ -231,17 +250,6 @@ class BedPlan:
                 return position
             position += stride
         return None
-
-    def _make_room(self, start: int, kept: int, now_frame: int) -> int:
-        """Shifts the layer so that the clip's join lies behind the playhead's margin; returns by how much."""
-        placement = self._placement(start, kept)
-        missing = now_frame + MARGIN_FRAMES - (placement.join_frame - placement.fade_frames // 2)
-        if missing <= 0:
-            return 0
-        per = self.info.frames_per_latent
-        by = -(-missing // per) * per
-        self.shift += by
-        return by
 
     def _placement(self, start: int, kept: int) -> Placement:
         frame = self._frame(start)

@@ -1,0 +1,192 @@
+"""The command line: one parser, one place where errors become messages and exit codes.
+
+Exit codes: 0 done, 1 a scene, model or sound device is wrong (the message says what), 2 the command line itself is
+wrong, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+from ambient import __version__
+from ambient.errors import AmbientError, SceneError
+
+__all__ = ["main"]
+
+EPILOG = """\
+examples:
+  ambient play forest                        play a bundled scene on the sound card, for ever
+  ambient serve forest cafe --port 8765      stream two scenes, with a page on http://127.0.0.1:8765/
+  ambient render shore --seconds 600 --out shore.flac
+  ambient clip "light rain on a tent" --seconds 10 --seed 1 --out tent.wav
+  ambient check my_scene.yaml                every mistake at once, with its line
+  ambient simulate forest --hours 24         what would happen, without sound
+"""
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 1e7:
+        raise argparse.ArgumentTypeError(f"{text} must be above 0")
+    return value
+
+
+def _assignment(text: str) -> tuple[str, float]:
+    name, sign, value = text.partition("=")
+    try:
+        if not sign or not name:
+            raise ValueError
+        return name, float(value)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=NUMBER, such as wind=0.8") from None
+
+
+def _timed_event(text: str) -> tuple[float, str]:
+    at, sign, event = text.partition(":")
+    try:
+        if not sign or not event or float(at) < 0:
+            raise ValueError
+        return float(at), event
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not SECONDS:EVENT, such as 12.5:lightning") from None
+
+
+def _model_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("model")
+    group.add_argument("--model", metavar="NAME|DIR", help="a model by name or checkpoint folder (default: bundled)")
+    group.add_argument("--steps", type=int, metavar="N", help="denoising steps (default: the model's own)")
+    group.add_argument(
+        "--device", default="auto", help="where the model computes: auto, cpu, cuda, mps (default: auto)"
+    )
+    group.add_argument("--threads", type=int, metavar="N", help="processor threads for the model (default: measured)")
+
+
+def _live_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--seed", type=int, metavar="S", help="seed of every random choice (default: the scene's)")
+    parser.add_argument("--sound-device", metavar="NAME|N", help="sound card, as `ambient devices` lists them")
+    parser.add_argument("--quiet", action="store_true", help="no status line")
+    _model_options(parser)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line, as a parser."""
+    shape = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(
+        prog="ambient",
+        description="Endless generated soundscapes from YAML scenes.",
+        epilog=EPILOG,
+        formatter_class=shape,
+    )
+    parser.add_argument("--version", action="version", version=f"ambient {__version__}")
+    parser.add_argument("--traceback", action="store_true", help="on an error, show where in the program it arose")
+    parser.add_argument("--verbose", "-v", action="store_true", help="log more")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    def add(name: str, module: str, text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.", formatter_class=shape)
+        sub.set_defaults(module=module)
+        return sub
+
+    play = add("play", "live", "play a scene on the sound card, for ever")
+    play.add_argument("scene", help="a scene file, or the name of a bundled scene")
+    _live_options(play)
+
+    serve = add("serve", "live", "stream scenes: a page, WebSockets and HTTP audio; and the sound card if there is one")
+    serve.add_argument("scenes", nargs="*", metavar="SCENE", help="scene files or names; the first is heard here too")
+    serve.add_argument("--default-scene", metavar="SCENE", default="forest", help="when no SCENE is given")
+    serve.add_argument("--port", type=int, default=8765, metavar="P")
+    serve.add_argument(
+        "--host", default="127.0.0.1", metavar="H", help="address to listen on (default: this machine only)"
+    )
+    serve.add_argument("--no-sound-card", action="store_true", help="streams only")
+    _live_options(serve)
+
+    render = add("render", "render", "render a scene to a file, faster than real time")
+    render.add_argument("scene", help="a scene file, or the name of a bundled scene")
+    render.add_argument("--seconds", type=_seconds, required=True, metavar="N", help="length, kept exactly")
+    render.add_argument("--out", required=True, metavar="FILE", help=".wav, .flac, .opus, .ogg or .mp3")
+    render.add_argument("--seed", type=int, metavar="S", help="seed of every random choice (default: the scene's)")
+    render.add_argument("--joins", metavar="FILE.json", help="write where clips were joined")
+    render.add_argument("--solo", metavar="LAYER", help="only this layer")
+    render.add_argument(
+        "--set",
+        type=_assignment,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        dest="assignments",
+        help="set a parameter at the start; may be repeated",
+    )
+    render.add_argument(
+        "--at",
+        type=_timed_event,
+        action="append",
+        default=[],
+        metavar="SECONDS:EVENT",
+        dest="timed",
+        help="fire an event; may be repeated",
+    )
+    render.add_argument("--json", action="store_true", help="report as JSON")
+    _model_options(render)
+
+    clip = add("clip", "render", "generate single clips from prompts")
+    clip.add_argument("prompts", nargs="+", metavar="PROMPT")
+    clip.add_argument("--seconds", type=_seconds, default=10.0, metavar="N", help="length (default: 10)")
+    clip.add_argument("--seed", type=int, default=0, metavar="S")
+    clip.add_argument("--out", required=True, metavar="FILE|DIR", help="a sound file for one prompt, else a folder")
+    clip.add_argument("--avoid", default="", metavar="PROMPT", help="what to keep away from")
+    clip.add_argument("--guidance", type=float, metavar="X", help="prompt strength (default: the model's own)")
+    clip.add_argument("--one-shot", action="store_true", help="a single event instead of a continuous sound")
+    clip.add_argument("--json", action="store_true", help="report as JSON")
+    _model_options(clip)
+
+    check = add("check", "scenes", "check scenes: every mistake at once, as file:line:column")
+    check.add_argument("scenes", nargs="+", metavar="SCENE")
+    check.add_argument("--json", action="store_true", help="for editors")
+
+    simulate = add("simulate", "scenes", "run a scene without sound and tell what happens when")
+    simulate.add_argument("scene", help="a scene file, or the name of a bundled scene")
+    simulate.add_argument("--hours", type=_seconds, default=24.0, metavar="N", help="listening time (default: 24)")
+    simulate.add_argument("--seed", type=int, metavar="S")
+    simulate.add_argument("--json", action="store_true")
+
+    models = add("models", "about", "list the models that are at hand")
+    models.add_argument("--json", action="store_true")
+
+    devices = add("devices", "about", "list the sound cards")
+    devices.add_argument("--json", action="store_true")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; returns its exit code."""
+    parser = build_parser()
+    given = parser.parse_args(arguments)
+    level = logging.DEBUG if given.verbose else logging.INFO
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    for chatty in ("aiohttp.access", "matplotlib", "asyncio"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    try:
+        module = importlib.import_module(f"ambient.commands.{given.module}")
+        return int(module.run(given))
+    except SceneError as error:
+        if given.traceback:
+            raise
+        print(error, file=sys.stderr)
+        return 1
+    except AmbientError as error:
+        if given.traceback:
+            raise
+        print(f"ambient {given.command}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `ambient simulate … | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0

@@ -1,0 +1,194 @@
+"""``ambient play`` and ``ambient serve``: sound that does not stop."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import shutil
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from types import FrameType
+from typing import Any
+
+from ambient.engine.clocks import RealClock
+from ambient.engine.core import Engine, Options
+from ambient.engine.live import LiveStream
+from ambient.errors import AmbientError, SinkError
+from ambient.generate.cache import CachingGenerator, ClipCache
+from ambient.generate.catalogue import describe
+from ambient.generate.shared import SharedGenerator
+from ambient.generate.worker import ProcessGenerator
+from ambient.messages import ModelInfo
+from ambient.ports import Generator, Sink
+from ambient.scene import Scene, draw_states, find_scene, load_scene
+from ambient.sinks.hub import Hub
+from ambient.sinks.soundcard import SoundCard
+
+__all__ = ["run"]
+
+log = logging.getLogger("ambient")
+
+
+def run(given: argparse.Namespace) -> int:
+    """Runs the command that was given, until it is interrupted."""
+    playing = given.command == "play"
+    names = [given.scene] if playing else given.scenes or [given.default_scene]
+    paths = [find_scene(name) for name in names]
+    scenes = [(path.stem, load_scene(path)) for path in paths]
+    stems = [stem for stem, _ in scenes]
+    if twice := {s for s in stems if stems.count(s) > 1}:
+        raise AmbientError(f"two scenes are both called {', '.join(sorted(twice))}: rename one of the files")
+    card = _sound_card(given, required=playing)
+    ending = _Ending()
+    with ending:
+        return _stream(given, scenes, card, ending, page=not playing)
+
+
+def _stream(
+    given: argparse.Namespace,
+    scenes: Sequence[tuple[str, Scene]],
+    card: SoundCard | None,
+    ending: _Ending,
+    page: bool,
+) -> int:
+    generators: dict[str, SharedGenerator] = {}
+    streams: list[LiveStream] = []
+    served: list[tuple[LiveStream, Hub]] = []
+    server = None
+    try:
+        for i, (name, scene) in enumerate(scenes):
+            info = describe(given.model or scene.model or "bundled")
+            generator = _generator(generators, info, given)
+            clock = RealClock()
+            sinks: list[Sink] = []
+            hub = Hub(name) if page else None
+            if hub is not None:
+                sinks.append(hub)
+            if i == 0 and card is not None:
+                sinks.append(card)
+                card.follow(clock)
+            engine = Engine(scene, generator, Options(seed=given.seed, steps=given.steps))
+            stream = LiveStream(name, engine, sinks, clock)
+            streams.append(stream)
+            if hub is not None:
+                served.append((stream, hub))
+        if page:
+            from ambient.server import Server
+
+            diagrams = dict(scenes)
+            server = Server(
+                served,
+                host=given.host,
+                port=given.port,
+                diagram=lambda name, state: draw_states(diagrams[name], state),
+            )
+            server.start()
+            print(f"listening page: {server.url}", file=sys.stderr)
+        for stream in streams:
+            stream.start()
+        line = _StatusLine(streams[0], quiet=given.quiet)
+        while not ending.wait(0.5):
+            line.update()
+            if any(stream.wait(0.0) for stream in streams):
+                raise AmbientError("the stream ended by a fault; see the log above")
+        line.end()
+        return 0
+    finally:
+        for stream in streams:
+            stream.stop()
+        if server is not None:
+            server.stop()
+        if card is not None:
+            card.close()
+
+
+def _generator(made: dict[str, SharedGenerator], info: ModelInfo, given: argparse.Namespace) -> Generator:
+    if info.fingerprint not in made:
+        worker = ProcessGenerator(info, device=given.device, threads=given.threads)
+        made[info.fingerprint] = SharedGenerator(CachingGenerator(worker, ClipCache()))
+    return made[info.fingerprint].port()
+
+
+def _sound_card(given: argparse.Namespace, required: bool) -> SoundCard | None:
+    if getattr(given, "no_sound_card", False):
+        return None
+    chosen: str | int | None = given.sound_device
+    if isinstance(chosen, str) and chosen.isdecimal():
+        chosen = int(chosen)
+    card = SoundCard(chosen)
+    try:
+        card.open()
+    except SinkError as error:
+        if required or given.sound_device is not None:
+            raise
+        log.info("no sound card (%s): streams only", str(error).splitlines()[0])
+        return None
+    return card
+
+
+class _Ending:
+    """Turns Ctrl-C and SIGTERM into an orderly end; a second Ctrl-C ends at once."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> _Ending:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def wait(self, timeout_seconds: float) -> bool:
+        """Whether the end was asked for, after waiting at most that long for it."""
+        return self._event.wait(timeout_seconds)
+
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
+        if self._event.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self._event.set()
+
+
+class _StatusLine:
+    """One line that tells how the stream does: rewritten on a terminal, left out elsewhere."""
+
+    def __init__(self, stream: LiveStream, quiet: bool) -> None:
+        self._stream = stream
+        self._shown = not quiet and sys.stderr.isatty()
+
+    def update(self) -> None:
+        """Draws the line anew."""
+        if self._shown:
+            width = shutil.get_terminal_size().columns
+            print("\r\x1b[K" + _summary(self._stream.status())[: width - 1], end="", file=sys.stderr, flush=True)
+
+    def end(self) -> None:
+        """Leaves the line."""
+        if self._shown:
+            print(file=sys.stderr)
+
+
+def _summary(status: dict[str, Any]) -> str:
+    if not status["playing"]:
+        return "preparing the first sounds …" if status["model_ready"] else "loading the model …"
+    heard = [row["name"] for row in status["layers"] if row["level_db"] > -70]
+    state = status["state"]
+    if status["previous"] and status["blend"] < 1:
+        state = f"{status['previous']} → {state} {100 * status['blend']:.0f} %"
+    speed = "…" if status["speed"] is None else f"{status['speed']:.0f}×"
+    parts = [
+        state,
+        ", ".join(heard) or "silence",
+        f"{status['seconds_ahead']:.0f} s ahead",
+        f"{speed} real time",
+    ]
+    if status["degrade_level"]:
+        parts.append(f"degraded {status['degrade_level']}")
+    if status["counts"]["restarts"]:
+        parts.append(f"worker replaced {status['counts']['restarts']}×")
+    return " | ".join(parts)

@@ -1,0 +1,225 @@
+"""``ambient render`` and ``ambient clip``: sound into files."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import pathlib
+import re
+import time
+
+from tqdm import tqdm
+
+from ambient.engine.bed import Accepted, Bed
+from ambient.engine.core import Engine, Options
+from ambient.engine.offline import render
+from ambient.errors import AmbientError, BackendError, SinkError
+from ambient.generate.catalogue import describe
+from ambient.generate.worker import ProcessGenerator
+from ambient.messages import (
+    BLOCK_FRAMES,
+    RATE,
+    Audio,
+    Block,
+    Clip,
+    ClipFailure,
+    ClipKey,
+    ClipRequest,
+    ModelInfo,
+    PromptMix,
+    frames,
+)
+from ambient.plan import Ladder, clip_seed, layer_seed
+from ambient.ports import Generator
+from ambient.scene import find_scene, load_scene
+from ambient.sinks.file import open_file_sink
+
+__all__ = ["run"]
+
+
+def run(given: argparse.Namespace) -> int:
+    """Runs the command that was given."""
+    return _render(given) if given.command == "render" else _clip(given)
+
+
+def _render(given: argparse.Namespace) -> int:
+    scene = load_scene(find_scene(given.scene))
+    if given.solo is not None and given.solo not in scene.layers:
+        raise AmbientError(f"--solo: the scene has no layer {given.solo!r}, only {', '.join(scene.layers)}")
+    for _, event in given.timed:
+        if event not in scene.events:
+            raise AmbientError(
+                f"--at: the scene has no event {event!r}, only {', '.join(scene.events) or 'none at all'}"
+            )
+    info = describe(given.model or scene.model or "bundled")
+    length = frames(given.seconds)
+    sink = open_file_sink(given.out, length)
+    generator: Generator | None = None
+    started = time.monotonic()
+    finished = False
+    try:
+        generator = ProcessGenerator(info, device=given.device, threads=given.threads)
+        options = Options(seed=given.seed, live=False, steps=given.steps, solo=given.solo)
+        engine = Engine(scene, generator, options)
+        for name, value in given.assignments:
+            try:
+                engine.machine.set_param(name, value)
+            except ValueError as error:
+                raise AmbientError(f"--set: {error}") from error
+        fire = [(frames(at), event) for at, event in given.timed]
+        with _bar(length, pathlib.Path(given.out).name) as bar:
+
+            def progress(done: int, engine: Engine) -> None:
+                bar.update(done / RATE - bar.n)
+                if engine.frame // BLOCK_FRAMES % 50 == 0:
+                    bar.set_postfix_str(engine.moment.state, refresh=False)
+
+            render(engine, sink, length, fire=fire, progress=progress)
+        sink.close()
+        finished = True
+    finally:
+        if generator is not None:
+            generator.close()
+        if not finished:
+            sink.abort()
+    joins = {n: [j for j in found if j < length] for n, found in engine.joins().items()}
+    if given.joins:
+        document = {"rate": RATE, "lattice": info.frames_per_latent, "joins": joins}
+        try:
+            pathlib.Path(given.joins).write_text(json.dumps(document) + "\n")
+        except OSError as error:
+            raise SinkError(f"the joins cannot be written to {given.joins}: {error.strerror}") from error
+    took = time.monotonic() - started
+    report = {
+        "out": given.out,
+        "seconds": given.seconds,
+        "took_seconds": round(took, 2),
+        "times_real_time": round(given.seconds / took, 2),
+        "clips": engine.counts.clips,
+        "joins": sum(map(len, joins.values())),
+        "joins_repaired": engine.counts.joins_repaired,
+        "faults": list(engine.faults),
+    }
+    if given.json:
+        print(json.dumps(report, indent=1))
+    else:
+        print(
+            f"{given.out}: {given.seconds:g} s in {took:.1f} s ({report['times_real_time']} times real time), "
+            f"{report['clips']} clips, {report['joins']} joins"
+        )
+    return 0
+
+
+def _clip(given: argparse.Namespace) -> int:
+    out = pathlib.Path(given.out)
+    single = out.suffix != ""
+    if single and len(given.prompts) > 1:
+        raise SinkError(f"{out} is one file, but {len(given.prompts)} prompts were given: name a folder")
+    if not single:
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SinkError(f"the folder {out} cannot be made: {error.strerror}") from error
+    info = describe(given.model or "bundled")
+    length = frames(given.seconds)
+    digits = max(3, len(str(len(given.prompts))))
+    rows = []
+    generator = ProcessGenerator(info, device=given.device, threads=given.threads)
+    try:
+        with tqdm(total=len(given.prompts), unit="clip", disable=None, leave=False) as bar:
+            for number, prompt in enumerate(given.prompts, start=1):
+                mix = PromptMix.of(prompt, given.avoid)
+                audio, spent = _generate(generator, mix, length, given)
+                path = out if single else out / f"{number:0{digits}d}-{_slug(prompt)}.wav"
+                sink = open_file_sink(str(path), length)
+                try:
+                    for start in range(0, length, BLOCK_FRAMES):
+                        sink.write(Block(start, audio[start : start + BLOCK_FRAMES]))
+                except BaseException:
+                    sink.abort()
+                    raise
+                sink.close()
+                rows.append(
+                    {
+                        "prompt": prompt,
+                        "out": str(path),
+                        "seconds": given.seconds,
+                        "generation_seconds": round(spent, 3),
+                    }
+                )
+                if not given.json:
+                    tqdm.write(f"{path}: {prompt}")
+                bar.update()
+    finally:
+        generator.close()
+    if given.json:
+        print(json.dumps(rows, indent=1))
+    return 0
+
+
+def _generate(generator: Generator, mix: PromptMix, length: int, given: argparse.Namespace) -> tuple[Audio, float]:
+    """One prompt for ``length`` frames: a single clip where the model can, else clips continuing each other."""
+    info = generator.info
+    guidance = info.guidance if given.guidance is None else given.guidance
+    rung = Ladder(info, steps=given.steps).rung
+    whole = -(-length // info.frames_per_latent)
+    spent = 0.0
+    if given.one_shot:
+        request = _one_shot(info, mix, given.seed, min(whole, info.max_latent_frames), rung.steps, guidance)
+        clip = _wait(generator, request)
+        if isinstance(clip, ClipFailure):
+            raise BackendError(f"{mix}: {clip.message}")
+        import numpy as np
+
+        padded = np.zeros((length, 2), np.float32)
+        padded[: len(clip.audio)] = clip.audio[:length]
+        return padded, clip.generation_seconds
+    bed = Bed(str(mix), info, given.seed, clip_latents=min(whole, info.max_latent_frames))
+    bed.start(0)
+    while True:
+        request_ = bed.next_request(0, lambda _: mix, rung, ahead_frames=length, lead_frames=0, guidance=guidance)
+        if request_ is None:
+            break
+        answer = _wait(generator, request_)
+        spent += answer.generation_seconds if isinstance(answer, Clip) else 0.0
+        trouble = answer.message if isinstance(answer, ClipFailure) else None
+        if isinstance(answer, ClipFailure):
+            bed.plan.failed()
+        elif not isinstance(outcome := bed.receive(answer, None), Accepted):
+            trouble = outcome.fault
+        if trouble and bed.plan.attempt > 3:
+            raise BackendError(f"{mix}: {trouble}")
+    audio, _ = bed.timeline.read(0, length)
+    return audio, spent
+
+
+def _one_shot(info: ModelInfo, mix: PromptMix, seed: int, latents: int, steps: int, guidance: float) -> ClipRequest:
+    return ClipRequest(
+        key=ClipKey(str(mix), 0),
+        start_frame=0,
+        latent_frames=latents,
+        deadline_frame=0,
+        seed=clip_seed(seed, str(mix), 0),
+        noise_seed=layer_seed(seed, str(mix), "noise"),
+        prompt=mix,
+        steps=steps,
+        guidance=guidance,
+        one_shot=True,
+        model=info.name,
+    )
+
+
+def _wait(generator: Generator, request: ClipRequest) -> Clip | ClipFailure:
+    generator.submit([request], timeout_seconds=600.0)
+    while not (answers := generator.poll(1.0)):
+        pass
+    return answers[0]
+
+
+def _bar(length: int, name: str) -> tqdm[None]:
+    shape = "{desc}: {percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} s [{elapsed}<{remaining}] {postfix}"
+    return tqdm(total=length / RATE, desc=name, bar_format=shape, disable=None)
+
+
+def _slug(prompt: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:48] or "clip"

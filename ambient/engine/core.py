@@ -1,0 +1,460 @@
+"""The engine: scene → plan → clips → timelines → mix, one block at a time, on one sample clock.
+
+Everything happens in :meth:`Engine.step`, called from one thread. Live, answers are taken in as they come. Offline,
+they are taken in at frames that depend on the requests alone, so that rendering twice gives the same samples.
+"""
+
+from __future__ import annotations
+
+import collections
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ambient.engine.bed import SILENT_GAIN, Accepted, Bed
+from ambient.engine.shots import Shots
+from ambient.errors import BackendError
+from ambient.messages import (
+    BLOCK_FRAMES,
+    CHANNELS,
+    RATE,
+    Audio,
+    Block,
+    Clip,
+    ClipFailure,
+    ClipRequest,
+    LayerMoment,
+    Moment,
+    PromptMix,
+    SceneEvent,
+    frames,
+)
+from ambient.plan import Ladder, Pace
+from ambient.ports import Generator
+from ambient.scene import Machine, Scene
+from ambient.sound import LayerBlock, Limiter, LoudnessControl, mix
+
+__all__ = ["Counts", "Engine", "Options"]
+
+PLAN_EVERY_BLOCKS = 5
+LOOK_GRID_FRAMES = frames(0.64)
+"""Forecasts are made on this grid."""
+GAIN_SLEW = BLOCK_FRAMES / frames(0.03)
+"""Share of a full-scale gain step that one block may take: 30 ms for a whole one, so that nothing clicks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How an engine runs. Absent is None."""
+
+    seed: int | None = None
+    live: bool = True
+    """Whether time presses. Offline, the engine waits for every clip and degrades nothing."""
+    steps: int | None = None
+    solo: str | None = None
+    """The only layer to be heard and generated."""
+    ahead_seconds: float = 12.0
+    """Sound to keep ready in front of the playhead."""
+    batch_seconds: float = 0.7
+    """Live, longest batch: a changed scene waits for the one that is being made."""
+    offline_delay_seconds: float = 4.0
+    """Offline, mixing goes on for so long after a request, while the clip is made."""
+    guidance: float | None = None
+    loudness: bool = True
+
+
+@dataclass(slots=True)
+class Counts:
+    """What happened so far."""
+
+    clips: int = 0
+    cached: int = 0
+    failures: int = 0
+    joins: int = 0
+    joins_repaired: int = 0
+    joins_failed: int = 0
+    late: int = 0
+    underruns: int = 0
+    fallback_blocks: int = 0
+
+
+@dataclass(slots=True)
+class _Flight:
+    requests: tuple[ClipRequest, ...]
+    take_in_frame: int
+    answers: dict[tuple[str, int], Clip | ClipFailure] = field(default_factory=dict)
+
+
+class Engine:
+    """Makes block after block of a scene, for ever."""
+
+    def __init__(self, scene: Scene, generator: Generator, options: Options | None = None) -> None:
+        self.options = options or Options()
+        self.scene = scene
+        self.generator = generator
+        self.machine = Machine(scene, seed=self.options.seed)
+        self.seed = self.machine.seed
+        self.frame = 0
+        """First frame of the next block."""
+        self.counts = Counts()
+        self.pace = Pace()
+        self.ladder = Ladder(generator.info, steps=self.options.steps or scene.steps)
+        self.moment: Moment = self.machine.look(0)
+        self.faults: collections.deque[str] = collections.deque(maxlen=50)
+        self.fault_count = 0
+        self.beds: dict[str, Bed] = {}
+        self.shots: dict[str, Shots] = {}
+        self.levels: dict[str, float] = {}
+        self._gains: dict[str, float] = {}
+        self._flight: _Flight | None = None
+        self._blocks = 0
+        self._loudness = LoudnessControl(scene.loudness)
+        self._limiter = Limiter()
+        self._late = False
+        self._wired()
+
+    @property
+    def latency_frames(self) -> int:
+        """How far the mixed sound lags behind the scene, because of the limiter's look-ahead."""
+        return self._limiter.latency_frames
+
+    @property
+    def loudness_lufs(self) -> float | None:
+        """Momentary loudness of what goes out; None in silence."""
+        return self._loudness.momentary_lufs
+
+    @property
+    def primed(self) -> bool:
+        """Whether every layer that should be heard now has sound, so that the clock may start."""
+        return self._flight is None and all(
+            bed.plan.begun for bed in self.beds.values() if self._audible(self.moment.layer(bed.name))
+        )
+
+    def prime(self) -> None:
+        """Works on the first clips without moving the clock. Call until :attr:`primed`."""
+        self.moment = self.machine.look(self.frame)
+        self._take_in()
+        self._plan()
+
+    def step(self) -> Block:
+        """Makes the next block. Raises BackendError where offline rendering cannot go on."""
+        events = list(self.machine.advance(self.frame))
+        self.moment = self.machine.look(self.frame)
+        for event in events:
+            layer = event.detail.get("layer")
+            if event.kind == "event" and layer in self.shots:
+                self.shots[layer].bank.fire()
+        self._take_in()
+        if self._blocks % PLAN_EVERY_BLOCKS == 0 or events:
+            self._plan()
+        audio, fallback, shot_events = self._mix()
+        block = Block(self.frame, audio, tuple(events + shot_events), fallback=fallback)
+        self.frame += BLOCK_FRAMES
+        self._blocks += 1
+        return block
+
+    def seconds_ahead(self) -> float:
+        """Seconds of generated sound in front of the playhead, in the layer that has least; 0 without any."""
+        heard = [b.ahead_frames() for b in self.beds.values() if b.playing]
+        return min(heard) / RATE if heard else 0.0
+
+    def speed(self) -> float | None:
+        """Seconds of sound that the generator makes in a second; None before it was measured."""
+        if not self.pace.measured:
+            return None
+        info = self.generator.info
+        return self.pace.speed(1, self.ladder.rung.steps, info.frames_per_latent / RATE)
+
+    def joins(self) -> dict[str, list[int]]:
+        """Frames of output, middle of every crossfade between two clips that was heard, by layer."""
+        return {name: list(bed.joins_heard) for name, bed in self.beds.items()}
+
+    def replace_scene(self, scene: Scene) -> None:
+        """Goes on with another version of the scene; layers of the same name keep their sound."""
+        state = self.machine.state
+        self.scene = scene
+        self.machine = Machine(scene, seed=self.options.seed)
+        self.machine.advance(self.frame)
+        if state in scene.states:
+            self.machine.go(state, over_seconds=0.0)
+            self.machine.advance(self.frame)
+        self.moment = self.machine.look(self.frame)
+        self._wired()
+
+    def _wired(self) -> None:
+        """Gives every layer of the scene its player, and drops those of layers that are gone."""
+        info = self.generator.info
+        wanted = {m.name: m for m in self.moment.layers if self.options.solo in (None, m.name)}
+        self.beds = {n: self.beds.get(n) or Bed(n, info, self.seed) for n, m in wanted.items() if m.scatter is None}
+        self.shots = {n: self.shots.get(n) or Shots(n, info, self.seed) for n, m in wanted.items() if m.scatter}
+
+    # ---- taking in what was generated
+
+    def _take_in(self) -> None:
+        flight = self._flight
+        try:
+            answers = self.generator.poll(0.0)
+            if flight is not None and not self.options.live and self.frame >= flight.take_in_frame:
+                while len(flight.answers) + len(answers) < len(flight.requests):
+                    answers += self.generator.poll(1.0)
+        except BackendError as error:
+            if not self.options.live:
+                raise
+            self.fault(str(error))
+            return
+        if flight is None:
+            return
+        known = {(r.key.layer, r.seed) for r in flight.requests}
+        for answer in answers:
+            key = (answer.request.key.layer, answer.request.seed)
+            if key in known:
+                flight.answers[key] = answer
+        done = len(flight.answers) == len(flight.requests)
+        if self.options.live:
+            fresh, flight.answers = flight.answers, {}
+            flight.requests = tuple(r for r in flight.requests if (r.key.layer, r.seed) not in fresh)
+            for answer in fresh.values():
+                self._accept(answer)
+            if not flight.requests:
+                self._flight = None
+        elif done and self.frame >= flight.take_in_frame:
+            self._flight = None
+            for request in flight.requests:
+                self._accept(flight.answers[request.key.layer, request.seed])
+
+    def _accept(self, answer: Clip | ClipFailure) -> None:
+        layer = answer.request.key.layer
+        player = self.beds.get(layer) or self.shots.get(layer)
+        if isinstance(answer, ClipFailure):
+            self.counts.failures += 1
+            self.fault(f"{layer}: clip {answer.request.key.index} failed: {answer.message}")
+            if isinstance(player, Bed):
+                player.plan.failed()
+                if not self.options.live and player.plan.attempt > 3:
+                    raise BackendError(f"layer {layer} cannot be generated: {answer.message}")
+            elif player is not None:
+                player.bank.failed()
+            return
+        self.counts.clips += 1
+        self.counts.cached += answer.cached
+        self.pace.observe(answer)
+        if isinstance(player, Shots):
+            if trouble := player.receive(answer, self.moment.layer(layer)):
+                self.fault(trouble)
+        elif isinstance(player, Bed):
+            again = None
+            if self.options.live:
+                again = frames(2 * self.pace.predict_seconds(answer.request.latent_frames, answer.request.steps) + 0.2)
+            outcome = player.receive(answer, again)
+            if isinstance(outcome, Accepted):
+                self.counts.joins += answer.request.tail is not None
+                self.counts.joins_failed += outcome.join.failed and answer.request.tail is not None
+                if outcome.late_frames and answer.request.tail is not None:
+                    self.counts.late += 1
+                    self._late = True
+            elif outcome.fault is not None:
+                self.counts.joins_repaired += outcome.join_failed
+                self.counts.failures += not outcome.join_failed
+                self.fault(outcome.fault)
+
+    def fault(self, text: str) -> None:
+        """Notes a fault, for status and log."""
+        self.faults.append(text)
+        self.fault_count += 1
+
+    # ---- asking for what is needed next
+
+    def _audible(self, layer: LayerMoment) -> bool:
+        return not layer.muted and layer.gain > SILENT_GAIN
+
+    def _plan(self) -> None:
+        ahead, lead = frames(self.options.ahead_seconds), self._lead_frames()
+
+        @functools.cache
+        def look(grid: int) -> Moment:
+            return self.machine.look(max(self.frame, grid * LOOK_GRID_FRAMES))
+
+        future = look((self.frame + frames(4)) // LOOK_GRID_FRAMES)
+        resting = self._resting()
+        wishes: list[tuple[int, int, ClipRequest, Bed | Shots]] = []
+        for name, bed in self.beds.items():
+            now = self.moment.layer(name)
+            if self._audible(now):
+                bed.start(self.frame)
+            elif self._gains.get(name, 0.0) <= SILENT_GAIN:
+                bed.stop()
+            needed = self._audible(now) or self._audible(future.layer(name)) or (now.warm and not bed.plan.begun)
+            if (not needed and bed.plan.pending is None) or name in resting:
+                continue
+            in_flight = bed.plan.pending is not None
+            request = bed.next_request(
+                self.frame,
+                self._wanted(look, name),
+                self.ladder.rung,
+                ahead_frames=ahead,
+                lead_frames=lead,
+                guidance=self._guidance(now),
+                steps=now.steps,
+            )
+            if request is not None and not in_flight:
+                wishes.append((request.deadline_frame, len(wishes), request, bed))
+        for name, shots in self.shots.items():
+            now = self.moment.layer(name)
+            if now.scatter is None:
+                continue
+            active = self._audible(now) or now.warm
+            wish = shots.bank.next_request(
+                self.frame,
+                now.scatter,
+                active=active,
+                steps=min(self.ladder.rung.steps, now.steps or self.ladder.rung.steps),
+                guidance=self._guidance(now),
+            )
+            if wish is not None:
+                wishes.append((wish.deadline_frame, len(wishes), wish, shots))
+        self._dispatch(wishes)
+        if self.options.live:
+            self._climb()
+
+    def _wanted(self, look: Callable[[int], Moment], name: str) -> Callable[[int], PromptMix]:
+        def wanted(clock_frame: int) -> PromptMix:
+            if clock_frame < self.frame + LOOK_GRID_FRAMES:
+                return self.moment.layer(name).prompt
+            return look(clock_frame // LOOK_GRID_FRAMES).layer(name).prompt
+
+        return wanted
+
+    def _guidance(self, layer: LayerMoment) -> float:
+        for given in (self.options.guidance, layer.guidance, self.scene.guidance):
+            if given is not None:
+                return given
+        return self.generator.info.guidance
+
+    def _dispatch(self, wishes: list[tuple[int, int, ClipRequest, Bed | Shots]]) -> None:
+        """Sends the most urgent wishes as one batch, earliest deadline first, and withdraws the others."""
+        wishes.sort(key=lambda w: w[:2])
+        batch: list[ClipRequest] = []
+        for _, _, request, player in wishes:
+            like_first = not batch or (request.latent_frames, request.steps, request.guidance, request.one_shot) == (
+                batch[0].latent_frames,
+                batch[0].steps,
+                batch[0].guidance,
+                batch[0].one_shot,
+            )
+            fits = not batch or (
+                len(batch) < 4
+                and (not self.options.live or self.pace.batch_seconds([*batch, request]) <= self.options.batch_seconds)
+            )
+            if self._flight is None and like_first and fits:
+                batch.append(request)
+            else:
+                (player.plan if isinstance(player, Bed) else player.bank).withdraw()
+        if not batch:
+            return
+        delay = frames(self.options.offline_delay_seconds)
+        urgent = min(r.deadline_frame for r in batch) - frames(0.2)
+        self._flight = _Flight(tuple(batch), min(self.frame + delay, max(self.frame, urgent)))
+        timeout = max(10.0, 8 * self.pace.batch_seconds(batch))
+        self.generator.submit(batch, timeout)
+        if not self.options.live and self._flight.take_in_frame <= self.frame:
+            self._take_in()
+            self._plan()
+
+    def _lead_frames(self) -> int:
+        """From now until a hurried clip can be heard: waiting, making it, and its crossfade."""
+        if not self.options.live:
+            return frames(0.6)
+        hurried = next((b.plan.hurried_latents() for b in self.beds.values()), 0)
+        made = self.pace.predict_seconds(hurried, self.ladder.rung.steps)
+        waiting = self.pace.batch_seconds(self._flight.requests) if self._flight else 0.0
+        return frames(min(4.0, made + waiting + 0.15) + 0.3)
+
+    def _resting(self) -> set[str]:
+        """The quietest layers, which make do with their own material on the lowest rungs."""
+        count = self.ladder.rung.resting_layers
+        able = [n for n, b in self.beds.items() if b.playing and b.timeline.end_frame]
+        able.sort(key=lambda n: self.moment.layer(n).gain)
+        return set(able[: min(count, len(able) - 1)]) if count and able else set()
+
+    def _climb(self) -> None:
+        """Compares the measured speed with what the live layers need, and moves on the ladder."""
+        if not self.pace.measured:
+            return
+        rung, above = self.ladder.rung, self.ladder.above
+        live = [b for n, b in self.beds.items() if b.playing and n not in self._resting()]
+
+        def load(steps: int, long_clips: bool, layers: int) -> float:
+            total = 0.0
+            for bed in live[:1]:
+                length = bed.plan.regular_latents(long_clips)
+                new = max(1, length - bed.plan.kept_latents)
+                made = self.pace.predict_seconds(length, steps)
+                total += layers * made / (new * self.generator.info.frames_per_latent / RATE)
+            return total
+
+        if self.ladder.update(
+            self.frame,
+            load(rung.steps, rung.long_clips, len(live)),
+            load(above.steps, above.long_clips, len(live) + rung.resting_layers - above.resting_layers),
+            self._late,
+        ):
+            self.fault(f"degrade level {self.ladder.rung.level}")
+        self._late = False
+
+    # ---- mixing
+
+    def _mix(self) -> tuple[Audio, bool, list[SceneEvent]]:
+        n = BLOCK_FRAMES
+        blocks: list[LayerBlock] = []
+        events: list[SceneEvent] = []
+        fallback = False
+        for layer in self.moment.layers:
+            name = layer.name
+            if bed := self.beds.get(name):
+                before = self._gains.get(name, 0.0)
+                target = 0.0 if layer.muted else layer.gain
+                after = before + max(-GAIN_SLEW, min(GAIN_SLEW, target - before))
+                block = bed.read(self.frame, n, layer, (before, after))
+                if block is None:
+                    self.counts.underruns += bed.playing and bed.plan.begun
+                    self.levels[name] = 0.0
+                    continue
+                self._gains[name] = after
+                blocks.append(block)
+                fallback |= bed.fallback
+                self.levels[name] = after * float(np.sqrt(np.mean(np.square(block.audio))))
+            elif shots := self.shots.get(name):
+                events += shots.advance(self.frame, n, layer)
+                sound = shots.read(self.frame, n)
+                self.levels[name] = float(np.sqrt(np.mean(np.square(sound))))
+                if self.levels[name]:
+                    blocks.append(LayerBlock(sound, 1.0, 1.0, 1.0, 1.0))
+        self.counts.fallback_blocks += fallback
+        audio = mix(blocks, n) if blocks else np.zeros((n, CHANNELS), np.float32)
+        if self.options.loudness:
+            audio = self._loudness.process(audio)
+        return self._limiter.process(audio), fallback, events
+
+
+def status_layers(engine: Engine) -> list[Mapping[str, Any]]:
+    """What each layer does now, JSON-ready."""
+    rows: list[Mapping[str, Any]] = []
+    for layer in engine.moment.layers:
+        bed = engine.beds.get(layer.name)
+        level = engine.levels.get(layer.name, 0.0)
+        rows.append(
+            {
+                "name": layer.name,
+                "kind": "bed" if layer.scatter is None else "scatter",
+                "prompt": str(layer.prompt),
+                "gain": round(layer.gain, 4),
+                "muted": layer.muted,
+                "level_db": round(20 * float(np.log10(max(level, 1e-6))), 1),
+                "seconds_ahead": round(bed.ahead_frames() / RATE, 2) if bed else None,
+                "why": list(layer.why),
+            }
+        )
+    return rows
