@@ -1,0 +1,305 @@
+"""``diffusion``: trains the transformer by rectified flow, with half of the samples continuing something."""
+
+from __future__ import annotations
+
+import json
+import math
+import pathlib
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers.models.transformers.transformer_stable_audio3 import StableAudio3DiTModel
+
+from ambient.generate.bands import BANDS, STACK
+from tools.training.captions import ONE_SHOT_LABELS
+
+TEXT_DIM = 384
+GLOBAL_DIM = TEXT_DIM + 1
+"""Sentence embedding and the one-shot flag."""
+
+DEFAULTS: dict[str, Any] = {
+    "embed_dim": 256,
+    "depth": 8,
+    "heads": 4,
+    "ff_mult": 3.0,
+    "memory_tokens": 8,
+    "latent_dim": 64,
+    "batch": 16,
+    "learning_rate": 4e-4,
+    "warmup": 200,
+    "steps": 6000,
+    "ema": 0.999,
+    "lengths": [48, 64, 96, 128],
+    "length_odds": [0.2, 0.35, 0.3, 0.15],
+    "drop_text": 0.1,
+    "mixture_odds": 0.3,
+    "one_shot_odds": 0.12,
+    "save_every": 200,
+}
+
+
+class Sampler:
+    """Draws training clips: balanced by label, mixed, pitched, equalised; latents computed on the fly."""
+
+    def __init__(self, work: pathlib.Path, settings: dict[str, Any], seed: int, split: str = "train") -> None:
+        self.features = np.load(work / "features.npy", mmap_mode="r")
+        self.linear = dict(np.load(work / "linear.npz"))
+        self.settings = settings
+        self.rng = np.random.default_rng(seed)
+        self.embeddings = np.load(work / "texts.npy").astype(np.float32)
+        table = json.loads((work / "texts.json").read_text())["table"]
+        self.table: dict[str, list[int]] = table
+        entries = json.loads((work / "index.json").read_text())
+        self.by_label: dict[str, list[dict[str, Any]]] = {}
+        for entry in entries:
+            usable = dict(entry)
+            if split == "train":
+                if entry["split"] == "held":
+                    continue
+                usable["hops"] -= entry["held_hops"]
+            elif entry["split"] == "held":
+                pass
+            elif entry["held_hops"]:
+                usable["start"] += entry["hops"] - entry["held_hops"]
+                usable["hops"] = entry["held_hops"]
+            else:
+                continue
+            if usable["hops"] >= 24 * STACK:
+                self.by_label.setdefault(entry["label"], []).append(usable)
+        self.labels = sorted(self.by_label)
+        minutes = np.array([sum(e["hops"] for e in self.by_label[label]) for label in self.labels], float)
+        odds = minutes**0.35  # between equal labels and equal minutes
+        self.odds = odds / odds.sum()
+        self.mixes = [k.split(":", 1)[1].split("|") for k in table if k.startswith("mix:")]
+        self.mixes = [m for m in self.mixes if m[0] in self.by_label and m[1] in self.by_label]
+
+    def stretch(self, label: str, latents: int) -> tuple[np.ndarray, dict[str, Any]]:
+        """Log powers of a random stretch, float32 (hops, 2, BANDS); shorter recordings are joined to themselves."""
+        options = self.by_label[label]
+        weights = np.array([min(e["hops"], 12000) for e in options], float)
+        entry = options[int(self.rng.choice(len(options), p=weights / weights.sum()))]
+        need = latents * STACK
+        if entry["hops"] >= need:
+            at = entry["start"] + int(self.rng.integers(entry["hops"] - need + 1))
+            f = np.asarray(self.features[at : at + need], np.float32)
+        else:
+            at = entry["start"]
+            f = np.asarray(self.features[at : at + entry["hops"]], np.float32)
+            shift = int(self.rng.integers(len(f)))
+            f = np.resize(np.roll(f, shift, axis=0), (need, 2, BANDS))
+        return self.vary(f), entry
+
+    def vary(self, f: np.ndarray) -> np.ndarray:
+        """Gain, a tilted and bent equaliser, a little pitch, width."""
+        rng = self.rng
+        f = f + rng.normal(0, 0.25)
+        x = np.linspace(-1, 1, BANDS, dtype=np.float32)
+        f = f + (rng.normal(0, 0.3) * x + rng.normal(0, 0.2) * np.cos(math.pi * x)).astype(np.float32)
+        if rng.random() < 0.4:
+            by = rng.uniform(-2.0, 2.0)
+            at = np.clip(np.arange(BANDS) + by, 0, BANDS - 1)
+            low = np.floor(at).astype(int)
+            part = (at - low).astype(np.float32)
+            f = f[..., low] * (1 - part) + f[..., np.minimum(low + 1, BANDS - 1)] * part
+        f[:, 1] += np.float32(rng.normal(0, 0.3))
+        return f
+
+    def latents(self, f: np.ndarray) -> np.ndarray:
+        """Encodes log powers, (hops, 2, BANDS) → (latent_dim, latents)."""
+        x = f.reshape(-1, STACK * 2 * BANDS) - self.linear["mean"]
+        return (x @ self.linear["encode"]).T
+
+    def pick_text(self, *keys: str) -> np.ndarray:
+        """Embedding of a random text among the given keys."""
+        known = [k for k in keys if k in self.table]
+        rows = self.table[known[int(self.rng.integers(len(known)))]]
+        return self.embeddings[rows[int(self.rng.integers(len(rows)))]]
+
+    def one(self, latents: int) -> tuple[np.ndarray, np.ndarray]:
+        """One clip: (latent_dim, latents) and its conditioning (GLOBAL_DIM,)."""
+        rng, s = self.rng, self.settings
+        kind = rng.random()
+        shot = 0.0
+        if kind < s["one_shot_odds"]:
+            labels = [x for x in self.labels if x in ONE_SHOT_LABELS]
+            label = str(rng.choice(labels))
+            f, _ = self.stretch(label, latents)
+            f = self.isolate(f)
+            text, shot = self.pick_text(f"shot:{label}", f"label:{label}"), 1.0
+        elif kind < s["one_shot_odds"] + s["mixture_odds"] and self.mixes:
+            pair = self.mixes[int(rng.integers(len(self.mixes)))]
+            (a, _), (b, _) = self.stretch(pair[0], latents), self.stretch(pair[1], latents)
+            # the first named is the louder on average
+            f = np.logaddexp(a, b + np.float32(rng.normal(-0.7, 0.8)))
+            text = self.pick_text(f"mix:{pair[0]}|{pair[1]}")
+        else:
+            label = self.labels[int(rng.choice(len(self.labels), p=self.odds))]
+            f, entry = self.stretch(label, latents)
+            text = self.pick_text(f"label:{label}", f"label:{label}", f"file:{entry['file']}")
+            if rng.random() < 0.15:  # near a mix of meanings, so that prompt mixes are no strangers
+                text = text + 0.05 * rng.standard_normal(TEXT_DIM).astype(np.float32)
+                text /= np.linalg.norm(text)
+        if rng.random() < s["drop_text"]:
+            text = np.zeros(TEXT_DIM, np.float32)
+        return self.latents(f), np.append(text * math.sqrt(TEXT_DIM), shot).astype(np.float32)
+
+    def isolate(self, f: np.ndarray) -> np.ndarray:
+        """Makes a single event of a stretch: the loudest moment stays, what is far from it sinks away."""
+        level = np.logaddexp.reduce(f[:, 0], axis=-1)
+        smooth = np.convolve(level, np.ones(20) / 20, "same")
+        peak = int(np.argmax(smooth))
+        at = int(self.rng.integers(0, max(1, len(f) // 4)))
+        f = np.roll(f, at - peak, axis=0)
+        t = (np.arange(len(f)) - at) / 200
+        hold = self.rng.uniform(0.3, 2.0)
+        fall = np.maximum(0, np.maximum(-t - 0.15, (t - hold) * 0.5)) * 12
+        return np.maximum(f - fall[:, None, None], -18.0).astype(np.float32)
+
+    def mask(self, latents: int) -> np.ndarray:
+        """1 where latents are kept: a head mostly, sometimes a tail, both ends, or nothing."""
+        keep = np.zeros(latents, np.float32)
+        kind = self.rng.random()
+        most = min(40, latents // 2)
+        if kind < 0.5:
+            keep[: int(self.rng.integers(4, most))] = 1
+        elif kind < 0.56:
+            keep[-int(self.rng.integers(4, most)) :] = 1
+        elif kind < 0.62:
+            keep[: int(self.rng.integers(4, most // 2 + 4))] = 1
+            keep[-int(self.rng.integers(4, most // 2 + 4)) :] = 1
+        return keep
+
+    def batch(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Latents (B, C, L), conditioning (B, GLOBAL_DIM), masks (B, 1, L)."""
+        s = self.settings
+        latents = int(self.rng.choice(s["lengths"], p=s["length_odds"]))
+        count = max(2, round(s["batch"] * 96 / latents))
+        clips = [self.one(latents) for _ in range(count)]
+        z = torch.from_numpy(np.stack([c[0] for c in clips]).astype(np.float32))
+        c = torch.from_numpy(np.stack([c[1] for c in clips]))
+        m = torch.from_numpy(np.stack([self.mask(latents) for _ in range(count)]))[:, None]
+        return z, c, m
+
+
+def build(settings: dict[str, Any]) -> StableAudio3DiTModel:
+    """The transformer, as Stable Audio 3 is shaped, in small."""
+    return StableAudio3DiTModel(
+        io_channels=settings["latent_dim"],
+        embed_dim=settings["embed_dim"],
+        depth=settings["depth"],
+        num_heads=settings["heads"],
+        cond_token_dim=TEXT_DIM,
+        global_cond_dim=GLOBAL_DIM,
+        local_add_cond_dim=settings["latent_dim"] + 1,
+        ff_mult=settings["ff_mult"],
+        num_memory_tokens=settings["memory_tokens"],
+        use_differential_attention=False,
+    )
+
+
+def velocity(
+    model: StableAudio3DiTModel, x: torch.Tensor, t: torch.Tensor, cond: torch.Tensor, known: torch.Tensor, mask: torch.Tensor
+) -> torch.Tensor:
+    """Predicted ``noise − data``."""
+    out: torch.Tensor = model(
+        hidden_states=x,
+        timestep=t,
+        encoder_hidden_states=cond[:, None, :TEXT_DIM],
+        global_hidden_states=cond,
+        local_add_cond=torch.cat([mask, known * mask], 1),
+        return_dict=False,
+    )[0]
+    return out
+
+
+def loss_of(
+    model: StableAudio3DiTModel, z: torch.Tensor, cond: torch.Tensor, mask: torch.Tensor, dtype: torch.dtype
+) -> torch.Tensor:
+    """Flow-matching loss where something is to be painted, with more weight just behind what is kept."""
+    t = torch.sigmoid(torch.randn(len(z)) * 1.0)
+    noise = torch.randn_like(z)
+    x = (1 - t[:, None, None]) * z + t[:, None, None] * noise
+    with torch.autocast("cpu", dtype=dtype, enabled=dtype != torch.float32):
+        v = velocity(model, x, t, cond, z, mask)
+    error = (v.float() - (noise - z)).square().mean(1, keepdim=True)
+    near = torch.nn.functional.max_pool1d(mask, 17, 1, 8)  # within eight latent frames of something kept
+    weight = torch.where(mask > 0, 0.1, 1.0 + 1.5 * near)
+    return (error * weight).sum() / weight.sum()
+
+
+def train(work: pathlib.Path, settings: dict[str, Any], *, threads: int = 1, seconds: float | None = None) -> None:
+    """Trains, or goes on training, and writes ``diffusion.pt`` and ``diffusion.jsonl`` in ``work``."""
+    torch.set_num_threads(threads)
+    s = DEFAULTS | settings
+    checkpoint = work / "diffusion.pt"
+    model = build(s)
+    ema = build(s)
+    ema.load_state_dict(model.state_dict())
+    optimiser = torch.optim.AdamW(model.parameters(), lr=s["learning_rate"], betas=(0.9, 0.98), weight_decay=0.01)
+    step = 0
+    if checkpoint.exists():
+        saved = torch.load(checkpoint, weights_only=False)
+        model.load_state_dict(saved["model"])
+        ema.load_state_dict(saved["ema"])
+        optimiser.load_state_dict(saved["optimiser"])
+        step = saved["step"]
+    count = sum(p.numel() for p in model.parameters())
+    print(f"diffusion: {count / 1e6:.1f} M parameters, from step {step}", flush=True)
+    torch.manual_seed(1000 + step)
+    sampler = Sampler(work, s, seed=step)
+    dtype = torch.bfloat16 if s.get("bf16", True) else torch.float32
+    began, running, log = time.monotonic(), [], (work / "diffusion.jsonl").open("a")
+    while step < s["steps"] and (seconds is None or time.monotonic() - began < seconds):
+        progress = step / s["steps"]
+        rate = s["learning_rate"] * min(1, (step + 1) / s["warmup"]) * (0.5 + 0.5 * math.cos(math.pi * progress) * 0.95)
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        loss = loss_of(model, *sampler.batch(), dtype)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        step += 1
+        decay = min(s["ema"], (step + 1) / (step + 10))
+        with torch.no_grad():
+            for slow, fast in zip(ema.parameters(), model.parameters(), strict=True):
+                slow.lerp_(fast, 1 - decay)
+        running.append(float(loss.detach()))
+        if step % 50 == 0:
+            row = {"step": step, "loss": round(float(np.mean(running)), 4), "seconds": round(time.monotonic() - began, 1)}
+            running = []
+            print(json.dumps(row), file=log, flush=True)
+            print(row, flush=True)
+        if step % s["save_every"] == 0:
+            _save(checkpoint, model, ema, optimiser, step, s)
+    _save(checkpoint, model, ema, optimiser, step, s)
+
+
+def _save(path: pathlib.Path, model: Any, ema: Any, optimiser: Any, step: int, settings: dict[str, Any]) -> None:
+    part = path.with_suffix(".part")
+    torch.save(
+        {
+            "model": model.state_dict(),
+            "ema": ema.state_dict(),
+            "optimiser": optimiser.state_dict(),
+            "step": step,
+            "settings": settings,
+        },
+        part,
+    )
+    part.replace(path)
+
+
+if __name__ == "__main__":
+    import argparse
+
+    parser = argparse.ArgumentParser()
+    parser.add_argument("work", type=pathlib.Path)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--seconds", type=float)
+    parser.add_argument("--set", action="append", default=[])
+    given = parser.parse_args()
+    over = {k: json.loads(v) for k, v in (x.split("=", 1) for x in given.set)}
+    train(given.work, over, threads=given.threads, seconds=given.seconds)

@@ -1,0 +1,133 @@
+"""``prepare``: a folder of recordings and its manifest → log band features, levels matched.
+
+The manifest is a CSV file with at least the columns ``file``, ``label`` and ``caption``.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import pathlib
+from typing import Any
+
+import numpy as np
+import soundfile as sf
+import soxr
+import torch
+
+from ambient.generate.bands import BANDS, HOP, RATE, STACK, analyse, band_filters
+
+NOMINAL_RMS = 10 ** (-26 / 20)
+"""Every recording is brought to this level; scenes set levels."""
+
+
+def read(path: pathlib.Path) -> np.ndarray:
+    """Sound at RATE, float32 (frames, 2), at the nominal level, length a multiple of a latent frame."""
+    x, rate = sf.read(path, always_2d=True, dtype="float32")
+    x = x[:, :2] if x.shape[1] >= 2 else np.repeat(x[:, :1], 2, 1)
+    if rate != RATE:
+        x = soxr.resample(x, rate, RATE)
+    x = x - x.mean(0)
+    # Loudness of the livelier half, so that a sparse recording (one owl a minute) is not blown up.
+    blocks = x[: len(x) // HOP * HOP].reshape(-1, HOP, 2)
+    power = np.square(blocks).mean((1, 2))
+    lively = np.sort(power)[len(power) // 2 :]
+    x = x * (NOMINAL_RMS / np.sqrt(lively.mean() + 1e-12))
+    whole = len(x) // (HOP * STACK) * HOP * STACK
+    return x[:whole].astype(np.float32)
+
+
+def features(x: np.ndarray, filters: torch.Tensor) -> np.ndarray:
+    """Log band powers of mid and side, float16 (hops, 2, BANDS)."""
+    mid_side = torch.from_numpy(np.stack([x.mean(1), (x[:, 0] - x[:, 1]) / 2]))
+    parts = []
+    step = HOP * STACK * 128
+    for start in range(0, mid_side.shape[1], step):  # in pieces, with context, to bound memory
+        low, high = max(0, start - HOP * STACK), min(mid_side.shape[1], start + step + HOP * STACK)
+        found = analyse(mid_side[:, low:high], filters)
+        skip = (start - low) // HOP
+        parts.append(found[:, skip : skip + min(step, mid_side.shape[1] - start) // HOP])
+    f = torch.cat(parts, 1).permute(1, 0, 2).numpy()
+    mono = np.sqrt(np.mean((x[:, 0] - x[:, 1]) ** 2)) < 0.02 * np.sqrt(np.mean(x**2))
+    if mono:  # a third of the recordings: give them a diffuse width, the same envelopes 8 dB lower
+        f[:, 1] = f[:, 0] - 8 / 10 * np.log(10)
+    f[:, 1] = np.maximum(f[:, 1], f[:, 0] - 3 * np.log(10))
+    return f.astype(np.float16)
+
+
+def prepare(manifest: pathlib.Path, out: pathlib.Path, holdout_every: int = 9) -> list[dict[str, Any]]:
+    """Writes ``features.npy`` (all hops, 2, BANDS), and ``index.json``: where each recording lies, and its split.
+
+    Labels with three files or more give every ``holdout_every``-th file to evaluation (split ``held``); of labels
+    with fewer, the last fifth of a file of 20 s or more is held out by time.
+    """
+    rows = list(csv.DictReader(manifest.open()))
+    filters = band_filters()
+    out.mkdir(parents=True, exist_ok=True)
+    parts: list[np.ndarray] = []
+    index: list[dict[str, Any]] = []
+    position = 0
+    counts: dict[str, int] = {}
+    for row in rows:
+        counts[row["label"]] = counts.get(row["label"], 0) + 1
+    seen = 0
+    for number, row in enumerate(rows):
+        try:
+            x = read(manifest.parent / row["file"])
+        except Exception as error:
+            raise SystemExit(f"{row['file']} cannot be read: {error}") from error
+        if len(x) < HOP * STACK * 8:
+            continue
+        f = features(x, filters)
+        entry = {k: row.get(k, "") for k in ("file", "label", "caption", "licence", "author", "source")}
+        entry |= {"start": position, "hops": len(f), "split": "train", "held_hops": 0}
+        if row.get("bandwidth_hz", "").split()[:1] and counts[row["label"]] >= 3:
+            seen += 1
+            if seen % holdout_every == 0:
+                entry["split"] = "held"
+        if counts[row["label"]] < 3 and len(f) > 4000:
+            entry["held_hops"] = len(f) // 5 // STACK * STACK
+        index.append(entry)
+        parts.append(f)
+        position += len(f)
+        if number % 20 == 0:
+            print(f"prepare: {number + 1}/{len(rows)} {row['file']}", flush=True)
+    np.save(out / "features.npy", np.concatenate(parts))
+    (out / "index.json").write_text(json.dumps(index, indent=1))
+    print(f"prepare: {len(index)} recordings, {position * HOP / RATE / 60:.1f} minutes, {BANDS} bands")
+    return index
+
+
+def principal(features: np.ndarray, dim: int, latents: int = 40_000, seed: int = 0) -> dict[str, np.ndarray]:
+    """The linear codec: mean, and whitened principal directions, from a random choice of latent frames."""
+    width = STACK * 2 * BANDS
+    frames = features[: len(features) // STACK * STACK].reshape(-1, width)
+    pick = np.sort(np.random.default_rng(seed).choice(len(frames), min(latents, len(frames)), replace=False))
+    mean = np.zeros(width)
+    cov = np.zeros((width, width))
+    for chunk in np.array_split(pick, max(1, len(pick) // 4000)):
+        x = frames[chunk].astype(np.float32)
+        mean += x.sum(0)
+        cov += (x.T @ x).astype(np.float64)
+    mean /= len(pick)
+    cov = cov / len(pick) - np.outer(mean, mean)
+    values, vectors = np.linalg.eigh(cov)
+    order = np.argsort(values)[::-1][:dim]
+    values, vectors = values[order], vectors[:, order]
+    share = values.sum() / np.trace(cov)
+    print(f"codec: {dim} directions hold {100 * share:.1f} % of the variance")
+    scale = np.sqrt(values)
+    return {
+        "mean": mean.astype(np.float32),
+        "encode": (vectors / scale).astype(np.float32),
+        "decode": (vectors * scale).T.astype(np.float32),
+    }
+
+
+if __name__ == "__main__":
+    import sys
+
+    torch.set_num_threads(2)
+    here = pathlib.Path(sys.argv[2])
+    prepare(pathlib.Path(sys.argv[1]), here)
+    np.savez(here / "linear.npz", **principal(np.load(here / "features.npy", mmap_mode="r"), 64))

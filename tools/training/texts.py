@@ -1,0 +1,50 @@
+"""The texts that the diffusion model learns from, embedded once: variants of every label, and mixtures of two."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import sys
+
+import numpy as np
+import torch
+
+from tools.training.captions import ONE_SHOT_LABELS, mixture, single, variants
+from tools.training.teacher import Teacher
+
+
+def build(work: pathlib.Path, teacher: Teacher, per_label: int = 120, mixtures: int = 9000, seed: int = 0) -> None:
+    """Writes ``texts.json`` and ``texts.npy`` (float16 embeddings, one row a text)."""
+    rng = np.random.default_rng(seed)
+    index = json.loads((work / "index.json").read_text())
+    labels = sorted({e["label"] for e in index})
+    texts: list[str] = []
+    table: dict[str, list[int]] = {}
+
+    def add(key: str, text: str) -> None:
+        table.setdefault(key, []).append(len(texts))
+        texts.append(text)
+
+    for label in labels:
+        for text in variants(label, [], per_label, rng):
+            add(f"label:{label}", text)
+    for entry in index:
+        caption = entry["caption"]
+        for text in [caption.rstrip("."), caption] + [single(caption, rng) for _ in range(8)]:
+            add(f"file:{entry['file']}", text)
+    pool = {label: variants(label, [], 40, rng) for label in labels}
+    for _ in range(mixtures):
+        one, two = rng.choice(labels, 2, replace=False)
+        add(f"mix:{one}|{two}", mixture(str(rng.choice(pool[one][:12])), str(rng.choice(pool[two][:12])), rng))
+    for label in sorted(ONE_SHOT_LABELS & set(labels)):
+        for text in pool[label][:10]:
+            for prefix in ("a single ", "one ", ""):
+                add(f"shot:{label}", prefix + text.removeprefix("a ").removeprefix("an ").removeprefix("one "))
+    (work / "texts.json").write_text(json.dumps({"texts": texts, "table": table}))
+    np.save(work / "texts.npy", teacher(texts).astype(np.float16))
+    print(f"texts: {len(texts)} for {len(labels)} labels")
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(2)
+    build(pathlib.Path(sys.argv[1]), Teacher(sys.argv[2] if len(sys.argv) > 2 else None))
