@@ -1,0 +1,201 @@
+"""The bundled codec: linear analysis, learned noise-excited synthesis.
+
+Encoding is exact and instant: log band powers of mid and side every 5 ms, 16 of them stacked and projected to a few
+whitened principal directions at 12.5 Hz. Decoding excites noise with the envelope that the latents describe. A
+small network refines the envelope (it begins at zero correction, so the linear reconstruction is its worst case)
+and decides, for every band and moment, how much is sounded through a 21 ms window (steady, fine in frequency) and
+how much through a 4 ms window with a shape in time of its own (drops, crackle, clicks).
+
+The noise depends on a seed and the absolute position on the timeline only: two decodes of the same latents coincide
+sample for sample, except within ``EDGE_LATENTS`` of either end of a clip.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ambient.generate.bands import BANDS, HOP, RATE, STACK, WINDOW, analyse, band_centres, band_filters
+
+__all__ = ["EDGE_LATENTS", "AmbienceCodec", "Decoded", "Encoded", "position_noise"]
+
+FRAME = HOP * STACK
+"""Samples in a latent frame: 3,840."""
+EDGE_LATENTS = 2
+"""Reach of the decoder: its convolutions span ±22 hops, its windows ±3, together under two latent frames."""
+SHORT = 192
+SHORT_HOP = 48
+SLOTS = HOP // SHORT_HOP
+GROUPS = 12
+"""Band groups that share a shape in time within a hop."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """``latents``: float32 ``(batch, latent_dim, frames)``."""
+
+    latents: Tensor
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """``sample``: float32 ``(batch, 2, samples)``, left and right."""
+
+    sample: Tensor
+
+
+def position_noise(noise_seed: int, first: int, count: int) -> np.ndarray:
+    """White noise of unit variance for latent frames ``first … first + count``, float32 ``(2, count * FRAME)``.
+
+    Counter-based (Philox, Salmon et al. 2011): each latent frame has its own stream, keyed by seed and position.
+    """
+    out = np.empty((2, count, FRAME), np.float32)
+    for i in range(count):
+        key = np.array([noise_seed & (2**64 - 1), (first + i) & (2**64 - 1)], np.uint64)
+        stream = np.random.Generator(np.random.Philox(key=key))
+        out[:, i] = stream.standard_normal((2, FRAME), np.float32)
+    return out.reshape(2, -1)
+
+
+def _interpolation(bins: int, fft: int) -> Tensor:
+    """Linear interpolation from band centres to FFT bins, ``(BANDS, bins)``; held outside."""
+    centres = band_centres()[1:-1]
+    hz = np.arange(bins) * RATE / fft
+    at = np.interp(hz, centres, np.arange(BANDS))
+    low = np.minimum(np.floor(at).astype(int), BANDS - 2)
+    weights = np.zeros((BANDS, bins), np.float32)
+    weights[low, np.arange(bins)] = 1 - (at - low)
+    weights[low + 1, np.arange(bins)] += at - low
+    return torch.from_numpy(weights)
+
+
+class _Refiner(nn.Module):
+    """Envelope in, correction out: dilated convolutions over hops, zero at the start."""
+
+    def __init__(self, latent_dim: int, hidden: int) -> None:
+        super().__init__()
+        self.outputs = 2 * BANDS + 2 * BANDS + 2 * GROUPS * SLOTS
+        self.into = nn.Conv1d(2 * BANDS + latent_dim, hidden, 1)
+        self.layers = nn.ModuleList(nn.Conv1d(hidden, hidden, 5, padding=2 * d, dilation=d) for d in (1, 2, 4, 4))
+        self.out = nn.Conv1d(hidden, self.outputs, 1)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, bands: Tensor, latents: Tensor) -> Tensor:
+        x = self.into(torch.cat([(bands + 8.0) / 4.0, latents], 1))
+        for layer in self.layers:
+            x = x + functional.silu(layer(functional.silu(x)))
+        y: Tensor = self.out(x)
+        return y
+
+
+class AmbienceCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers is not typed
+    """48 kHz stereo ↔ ``(latent_dim, 12.5 Hz)``. Call from one thread."""
+
+    @register_to_config
+    def __init__(
+        self,
+        sampling_rate: int = RATE,
+        downsampling_ratio: int = FRAME,
+        latent_dim: int = 64,
+        hidden: int = 160,
+        refined: bool = True,
+    ) -> None:
+        super().__init__()
+        width = STACK * 2 * BANDS
+        self.mean = nn.Parameter(torch.zeros(width), requires_grad=False)
+        self.encoder = nn.Parameter(torch.zeros(width, latent_dim), requires_grad=False)
+        self.decoder = nn.Parameter(torch.zeros(latent_dim, width), requires_grad=False)
+        self.refiner = _Refiner(latent_dim, hidden)
+        self.register_buffer("filters", band_filters(), persistent=False)
+        self.register_buffer("to_long", _interpolation(WINDOW // 2 + 1, WINDOW), persistent=False)
+        self.register_buffer("to_short", _interpolation(SHORT // 2 + 1, SHORT), persistent=False)
+        groups = torch.zeros(GROUPS, BANDS)
+        groups[torch.arange(BANDS) * GROUPS // BANDS, torch.arange(BANDS)] = 1.0
+        self.register_buffer("groups", groups, persistent=False)
+
+    def encode(self, audio: Tensor) -> Encoded:
+        """``audio``: float32 ``(batch, 2, samples)``, samples a multiple of ``downsampling_ratio``."""
+        mid_side = torch.stack([audio.mean(1), (audio[:, 0] - audio[:, 1]) / 2], 1)
+        bands = analyse(mid_side, self.filters)  # (B, 2, hops, BANDS)
+        bands = torch.maximum(bands, torch.stack([bands[:, 0], bands[:, 0] - 3 * np.log(10)], 1))
+        stacked = bands.permute(0, 2, 1, 3).reshape(len(audio), -1, self.mean.shape[0])
+        return Encoded(((stacked - self.mean) @ self.encoder).transpose(1, 2))
+
+    def envelope(self, latents: Tensor) -> Tensor:
+        """Linear reconstruction of the log band powers, ``(batch, 2 * BANDS, hops)``."""
+        stacked = latents.transpose(1, 2) @ self.decoder + self.mean
+        return stacked.reshape(len(latents), -1, 2 * BANDS).transpose(1, 2)
+
+    def decode(
+        self, latents: Tensor, start_frames: Sequence[int] | None = None, noise_seeds: Sequence[int] | None = None
+    ) -> Decoded:
+        """Latents ``(batch, latent_dim, frames)`` to sound; one position and noise seed for every item."""
+        count = latents.shape[2]
+        starts = start_frames or [0] * len(latents)
+        seeds = noise_seeds or [0] * len(latents)
+        noise = np.stack(
+            [position_noise(seed, start // FRAME, count) for seed, start in zip(seeds, starts, strict=True)]
+        )
+        return Decoded(self.synthesise(latents, torch.from_numpy(noise)))
+
+    def synthesise(self, latents: Tensor, noise: Tensor) -> Tensor:
+        """Sound ``(batch, 2, samples)`` from latents and white noise ``(batch, 2, samples)`` (for mid and side)."""
+        batch, hops = len(latents), latents.shape[2] * STACK
+        bands = self.envelope(latents)
+        slow = latents.repeat_interleave(STACK, dim=2)
+        y = self.refiner(bands, slow) if self.config.refined else bands.new_zeros(batch, self.refiner.outputs, hops)
+        change, share, shape = y.split([2 * BANDS, 2 * BANDS, 2 * GROUPS * SLOTS], 1)
+        power = (bands + change).reshape(batch * 2, BANDS, hops)
+        share = (share - 4.0).reshape(batch * 2, BANDS, hops)
+        shape = shape.reshape(batch * 2, GROUPS, SLOTS, hops)
+        white = noise.reshape(batch * 2, -1)
+        steady = self._steady(power + functional.logsigmoid(-share), white)
+        if self.config.refined:
+            steady = steady + self._sharp(power + functional.logsigmoid(share), shape, white)
+        mid, side = steady.reshape(batch, 2, -1).unbind(1)
+        return torch.stack([mid + side, mid - side], 1)
+
+    def _steady(self, power: Tensor, white: Tensor) -> Tensor:
+        """Filters noise through the long window: ``power`` (N, BANDS, hops) of natural logarithms."""
+        left = WINDOW // 2 - HOP // 2
+        window = torch.hann_window(WINDOW, device=white.device)
+        frames = functional.pad(white, (left, WINDOW - HOP - left)).unfold(-1, WINDOW, HOP) * window
+        gain = torch.exp(0.5 * (power.transpose(1, 2) @ self.to_long))
+        frames = torch.fft.irfft(torch.fft.rfft(frames) * gain, n=WINDOW) * window
+        return _overlap_add(frames, window, HOP, left, white.shape[1])
+
+    def _sharp(self, power: Tensor, shape: Tensor, white: Tensor) -> Tensor:
+        """Filters noise through the short window; ``shape`` (N, GROUPS, SLOTS, hops) forms it within each hop."""
+        hops = power.shape[2]
+        shape = shape - torch.logsumexp(shape, 2, keepdim=True) + np.log(SLOTS)  # mean power in the hop stays
+        slots = torch.einsum("ngsh,gb->nhsb", shape, self.groups)
+        fine = (power.transpose(1, 2)[:, :, None] + slots).reshape(len(power), hops * SLOTS, BANDS)
+        left = SHORT // 2 - SHORT_HOP // 2
+        window = torch.hann_window(SHORT, device=white.device)
+        # a stream of noise unlike the long window's, or the two would add up in phase
+        frames = functional.pad(-white.roll(FRAME // 2 + 7, 1), (left, SHORT - SHORT_HOP - left))
+        frames = torch.fft.rfft(frames.unfold(-1, SHORT, SHORT_HOP) * window)
+        gain = torch.exp(0.5 * (fine @ self.to_short))
+        frames = torch.fft.irfft(frames * gain, n=SHORT) * window
+        return _overlap_add(frames, window, SHORT_HOP, left, white.shape[1])
+
+
+def _overlap_add(frames: Tensor, window: Tensor, hop: int, left: int, length: int) -> Tensor:
+    """Sum of overlapping frames over the sum of the squared windows, cut to ``length``."""
+    size, count = frames.shape[2], frames.shape[1]
+    total = (count - 1) * hop + size
+
+    def fold(x: Tensor) -> Tensor:
+        return functional.fold(x.transpose(1, 2), (1, total), (1, size), stride=(1, hop)).reshape(len(x), total)
+
+    weight = fold(window.square().expand(1, count, size))
+    # away from the ends the weight is periodic; at the ends a floor keeps the quotient tame
+    return (fold(frames) / weight.clamp_min(0.2 * float(weight.max())))[:, left : left + length]

@@ -1,0 +1,207 @@
+"""``codec``: the linear analysis, and the network that refines its synthesis.
+
+The excitation stays noise; only envelopes are learned, by log band energies at four resolutions from 1.3 to 43 ms.
+Both sides of the loss are noisy in the same way, so a buzz in place of noise gains nothing. A correction is kept
+only if it lowers the loss on held-out stretches.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import pathlib
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ambient.generate.bands import RATE
+from ambient.generate.codec import FRAME, AmbienceCodec
+from tools.training.features import principal, read
+
+RESOLUTIONS = ((64, 12), (256, 24), (768, 48), (2048, 96))
+"""(window, bands) pairs of the loss."""
+DEFAULTS: dict[str, Any] = {
+    "latent_dim": 64,
+    "hidden": 160,
+    "batch": 6,
+    "segment": 20,
+    "learning_rate": 1e-3,
+    "steps": 1500,
+    "save_every": 50,
+}
+
+
+def mel_filters(window: int, bands: int) -> Tensor:
+    """Triangular filters on the mel scale, each summing to 1; narrow ones take their nearest bin."""
+    bins = np.arange(window // 2 + 1) * RATE / window
+    mels = np.linspace(0, 2595 * math.log10(1 + 22000 / 700), bands + 2)
+    edges = 700 * (10 ** (mels / 2595) - 1)
+    filters = np.zeros((len(bins), bands), np.float32)
+    for b in range(bands):
+        low, middle, high = edges[b : b + 3]
+        w = np.maximum(0, np.minimum((bins - low) / max(middle - low, 1), (high - bins) / max(high - middle, 1)))
+        if w.sum() <= 0:
+            w[np.argmin(np.abs(bins - middle))] = 1
+        filters[:, b] = w / w.sum()
+    return torch.from_numpy(filters)
+
+
+FILTERS = {window: mel_filters(window, bands) for window, bands in RESOLUTIONS}
+
+
+def distance(x: Tensor, y: Tensor, skip: int) -> Tensor:
+    """Multi-resolution distance of log band energies of mid and side; ``skip`` samples at both ends do not count."""
+    x, y = (torch.stack([s.mean(1), (s[:, 0] - s[:, 1]) / 2], 1)[..., skip:-skip].flatten(0, 1) for s in (x, y))
+    total = x.new_zeros(())
+    for window, filters in FILTERS.items():
+        taper = torch.hann_window(window)
+        bands = []
+        for s in (x, y):
+            frames = s.unfold(-1, window, window // 2) * taper
+            power = torch.fft.rfft(frames).abs().square() / taper.square().sum()
+            bands.append(torch.log(power @ filters + 1e-9))
+        total = total + (bands[0] - bands[1]).abs().mean()
+        # the energy of a whole band over the stretch must come out right, which logarithms alone leave open
+        total = total + 0.5 * (torch.logsumexp(bands[0], 1) - torch.logsumexp(bands[1], 1)).abs().mean()
+    return total / len(FILTERS)
+
+
+def linear(codec: AmbienceCodec, work: pathlib.Path) -> None:
+    """Fits (or takes) the linear part."""
+    path = work / "linear.npz"
+    if not path.exists():
+        np.savez(path, **principal(np.load(work / "features.npy", mmap_mode="r"), codec.config.latent_dim))
+    with np.load(path) as found, torch.no_grad():
+        codec.mean.copy_(torch.from_numpy(found["mean"]))
+        codec.encoder.copy_(torch.from_numpy(found["encode"]))
+        codec.decoder.copy_(torch.from_numpy(found["decode"]))
+
+
+class Sounds:
+    """Stretches of the recordings themselves, balanced by label."""
+
+    def __init__(self, work: pathlib.Path, root: pathlib.Path, seed: int, minutes: float = 70.0) -> None:
+        self.rng = np.random.default_rng(seed)
+        entries = json.loads((work / "index.json").read_text())
+        labels: dict[str, list[tuple[np.ndarray, bool]]] = {}
+        share = minutes * 60 / sum(min(e["hops"] / 200, 40) for e in entries)
+        for e in entries:
+            most = int(min(e["hops"] / 200, 40) * min(1.0, share)) * RATE
+            x = read(root / e["file"])[: most // FRAME * FRAME]
+            if len(x) >= 24 * FRAME:
+                labels.setdefault(e["label"], []).append(
+                    ((x * 32767 / 4).clip(-32767, 32767).astype(np.int16), e["split"] == "held")
+                )
+        self.train = {k: [x for x, held in v if not held] for k, v in labels.items()}
+        self.held = [x for v in labels.values() for x, held in v if held]
+        self.labels = [k for k, v in self.train.items() if v]
+
+    def batch(self, count: int, latents: int) -> Tensor:
+        """Float32 ``(count, 2, latents * FRAME)``."""
+        out = []
+        for _ in range(count):
+            options = self.train[self.labels[int(self.rng.integers(len(self.labels)))]]
+            out.append(self._cut(options[int(self.rng.integers(len(options)))], latents, self.rng))
+        return torch.from_numpy(np.stack(out))
+
+    def validation(self, latents: int) -> Tensor:
+        """The same held-out stretches every time."""
+        rng = np.random.default_rng(0)
+        return torch.from_numpy(np.stack([self._cut(x, latents, rng) for x in self.held[:24]]))
+
+    @staticmethod
+    def _cut(x: np.ndarray, latents: int, rng: np.random.Generator) -> np.ndarray:
+        at = int(rng.integers(0, len(x) - latents * FRAME + 1))
+        gain = np.float32(10 ** rng.uniform(-0.4, 0.4))
+        return x[at : at + latents * FRAME].T.astype(np.float32) * (4 / 32767) * gain
+
+
+def train(
+    work: pathlib.Path, root: pathlib.Path, settings: dict[str, Any], *, threads: int = 1, seconds: float | None = None
+) -> None:
+    """Trains, or goes on training; writes ``codec.pt`` (best on held-out stretches so far) and ``codec.jsonl``."""
+    torch.set_num_threads(threads)
+    s = DEFAULTS | settings
+    codec = AmbienceCodec(latent_dim=s["latent_dim"], hidden=s["hidden"])
+    linear(codec, work)
+    checkpoint = work / "codec.pt"
+    optimiser = torch.optim.AdamW(codec.refiner.parameters(), lr=s["learning_rate"], weight_decay=0.0)
+    step, best = 0, float("inf")
+    if checkpoint.exists():
+        saved = torch.load(checkpoint, weights_only=False)
+        codec.refiner.load_state_dict(saved["now"])
+        optimiser.load_state_dict(saved["optimiser"])
+        step, best = saved["step"], saved["best_loss"]
+    best_state = {k: v.clone() for k, v in codec.refiner.state_dict().items()}
+    sounds = Sounds(work, root, seed=step)
+    check = sounds.validation(s["segment"])
+    torch.manual_seed(step)
+    began, running, log = time.monotonic(), [], (work / "codec.jsonl").open("a")
+    while step < s["steps"] and (seconds is None or time.monotonic() - began < seconds):
+        if step % s["save_every"] == 0:
+            held = _held(codec, check)
+            if held < best:
+                best = held
+                best_state = {k: v.clone() for k, v in codec.refiner.state_dict().items()}
+            row = {
+                "step": step,
+                "loss": round(float(np.mean(running or [0])), 4),
+                "held": round(held, 4),
+                "best": round(best, 4),
+                "seconds": round(time.monotonic() - began),
+            }
+            running = []
+            print(json.dumps(row), file=log, flush=True)
+            print(row, flush=True)
+            torch.save(
+                {
+                    "now": codec.refiner.state_dict(),
+                    "best": best_state,
+                    "best_loss": best,
+                    "optimiser": optimiser.state_dict(),
+                    "step": step,
+                    "settings": s,
+                },
+                checkpoint,
+            )
+        for group in optimiser.param_groups:
+            group["lr"] = s["learning_rate"] * (0.55 + 0.45 * math.cos(math.pi * step / s["steps"]))
+        x = sounds.batch(s["batch"], s["segment"])
+        with torch.no_grad():
+            z = codec.encode(x).latents
+        loss = distance(codec.synthesise(z, torch.randn_like(x)), x, FRAME)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(codec.refiner.parameters(), 0.5)
+        optimiser.step()
+        step += 1
+        running.append(float(loss.detach()))
+
+
+@torch.no_grad()
+def _held(codec: AmbienceCodec, x: Tensor) -> float:
+    z = codec.encode(x).latents
+    noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
+    return float(
+        np.mean(
+            [
+                float(distance(codec.synthesise(z[i : i + 6], noise[i : i + 6]), x[i : i + 6], FRAME))
+                for i in range(0, len(x), 6)
+            ]
+        )
+    )
+
+
+if __name__ == "__main__":
+    import argparse
+
+    parser = argparse.ArgumentParser()
+    parser.add_argument("work", type=pathlib.Path)
+    parser.add_argument("root", type=pathlib.Path)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--seconds", type=float)
+    given = parser.parse_args()
+    train(given.work, given.root, {}, threads=given.threads, seconds=given.seconds)
