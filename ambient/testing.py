@@ -5,14 +5,39 @@ They are for tests only: nothing here makes sound that anybody should listen to.
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ambient.errors import BackendError
-from ambient.messages import Audio, Block, Clip, ClipFailure, ClipRequest, FailureKind, Latents, ModelInfo
+from ambient.messages import (
+    BLOCK_FRAMES,
+    RATE,
+    Audio,
+    Block,
+    Clip,
+    ClipFailure,
+    ClipRequest,
+    FailureKind,
+    Latents,
+    ModelInfo,
+    SceneEvent,
+)
+from ambient.ports import Sink
 
-__all__ = ["FakeBackend", "ListSink", "ManualClock", "ScriptedGenerator"]
+__all__ = [
+    "FakeBackend",
+    "FakeStream",
+    "IndexCodedSource",
+    "ListSink",
+    "ManualClock",
+    "PacedSource",
+    "ScriptedGenerator",
+]
 
 # ---- clock
 
@@ -181,3 +206,149 @@ class ListSink:
         if not self.blocks:
             return np.zeros((0, 2), np.float32)
         return np.concatenate([b.audio for b in self.blocks])
+
+
+# ---- streams
+
+
+class FakeStream:
+    """A StreamControl without an engine: remembers what it was asked for."""
+
+    def __init__(self, name: str = "forest") -> None:
+        self._name = name
+        self.params = {"wind": 0.4, "rain": 0.1}
+        self.state = "calm"
+        self.fired: list[str] = []
+
+    @property
+    def name(self) -> str:
+        """The stream's name."""
+        return self._name
+
+    def status(self) -> dict[str, Any]:
+        """A snapshot in the shape of a real one."""
+        layers = [
+            ("wind", "gusty wind through tall pines", -31.0, ["state calm", "intensity 0.40 by wind = 0.40"]),
+            ("birds", "blackbird singing far away", -38.5, ["state calm"]),
+            ("rain", "soft rain on leaves", -80.0, ["state calm", "muted"]),
+        ]
+        return {
+            "stream": self._name,
+            "playing": True,
+            "frame": 0,
+            "state": self.state,
+            "previous": None,
+            "blend": 1.0,
+            "params": dict(self.params),
+            "layers": [
+                {
+                    "name": name,
+                    "prompt": prompt,
+                    "gain": 0.5,
+                    "muted": "muted" in why,
+                    "level_db": level,
+                    "seconds_ahead": 9.5,
+                    "why": why,
+                }
+                for name, prompt, level, why in layers
+            ],
+            "seconds_ahead": 9.5,
+            "speed": 12.0,
+            "degrade_level": 0,
+            "model": "bundled",
+            "model_ready": True,
+            "loudness_lufs": -24.2,
+            "counts": {"underruns": 0, "joins": 12, "joins_repaired": 0, "clips": 20, "failures": 0, "restarts": 0},
+            "faults": [],
+        }
+
+    def describe(self) -> dict[str, Any]:
+        """A small scene."""
+        return {
+            "scene": self._name,
+            "states": ["calm", "rain", "storm"],
+            "start": "calm",
+            "transitions": [
+                {"from": "calm", "to": "rain", "why": "rain > 0.5"},
+                {"from": "rain", "to": "storm", "why": "wind > 0.8"},
+                {"from": "storm", "to": "calm", "why": "after 4 min"},
+            ],
+            "params": [
+                {"name": "wind", "low": 0.0, "high": 1.0, "start": 0.4, "source": "manual"},
+                {"name": "rain", "low": 0.0, "high": 1.0, "start": 0.1, "source": "manual"},
+            ],
+            "events": ["thunder", "owl"],
+            "layers": ["wind", "birds", "rain"],
+        }
+
+    def set_param(self, name: str, value: float) -> None:
+        """Remembers the value. Raises ValueError for an unknown name."""
+        if name not in self.params:
+            raise ValueError(f"no parameter is called {name!r}; did you mean 'wind'?")
+        self.params[name] = value
+
+    def fire(self, event: str) -> None:
+        """Remembers the event. Raises ValueError for an unknown name."""
+        if event not in self.describe()["events"]:
+            raise ValueError(f"no event is called {event!r}; did you mean 'thunder'?")
+        self.fired.append(event)
+
+    def go(self, state: str) -> None:
+        """Changes the state. Raises ValueError for an unknown name."""
+        if state not in self.describe()["states"]:
+            raise ValueError(f"no state is called {state!r}; did you mean 'calm'?")
+        self.state = state
+
+
+class IndexCodedSource:
+    """Sound that says of every sample where it belongs, and survives 16 bits and their dither.
+
+    The left channel counts frames modulo 1024, the right one how often the left began again, both in steps of 16
+    units of 16-bit sound: 2**20 frames are told apart, which is 21.8 s.
+    """
+
+    PERIOD = 1 << 20
+    STEP = 16 / 32767
+
+    @classmethod
+    def audio(cls, start_frame: int, length_frames: int) -> Audio:
+        """Sound of the frames from ``start_frame`` on."""
+        index = np.arange(start_frame, start_frame + length_frames) % cls.PERIOD
+        return np.stack([(index % 1024) * cls.STEP, (index // 1024) * cls.STEP], axis=1).astype(np.float32)
+
+    @classmethod
+    def indices(cls, audio: Audio) -> npt.NDArray[np.int64]:
+        """Which frames, modulo ``PERIOD``, the samples are."""
+        coded: npt.NDArray[np.int64] = np.rint(audio / cls.STEP).astype(np.int64)
+        return np.asarray(coded[:, 0] + 1024 * coded[:, 1], np.int64)
+
+    @classmethod
+    def block(cls, number: int, events: tuple[SceneEvent, ...] = ()) -> Block:
+        """The block of that number."""
+        start = number * BLOCK_FRAMES
+        return Block(start, cls.audio(start, BLOCK_FRAMES), events)
+
+
+class PacedSource:
+    """Writes blocks to a sink in real time, on a thread of its own, from entering to leaving the context."""
+
+    def __init__(self, sink: Sink, make: Callable[[int], Block] = IndexCodedSource.block) -> None:
+        self._sink = sink
+        self._make = make
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="paced-source", daemon=True)
+        self.blocks = 0
+
+    def __enter__(self) -> PacedSource:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ending.set()
+        self._thread.join(5.0)
+
+    def _run(self) -> None:
+        began = time.monotonic()
+        while not self._ending.wait(max(0.0, began + self.blocks * BLOCK_FRAMES / RATE - time.monotonic())):
+            self._sink.write(self._make(self.blocks))
+            self.blocks += 1

@@ -35,6 +35,10 @@ __all__ = [
     "build",
     "pack_header",
     "parse",
+    "read_codecs",
+    "read_name",
+    "read_object",
+    "read_params",
     "unpack_frame",
 ]
 
@@ -160,7 +164,8 @@ class Message:
 
 def build(kind: str, payload: Mapping[str, Any] | None = None) -> str:
     """A text frame. Numbers that are not finite have no place in JSON and become null."""
-    return json.dumps({"type": kind, "payload": _finite(payload or {})}, separators=(",", ":"), ensure_ascii=False)
+    document = {"type": kind, "payload": _finite(payload or {})}
+    return json.dumps(document, separators=(",", ":"), ensure_ascii=False, default=str)
 
 
 def _finite(value: Any) -> Any:
@@ -175,6 +180,17 @@ def _finite(value: Any) -> Any:
 
 def parse(text: str, known: Sequence[str]) -> Message:
     """A text frame as received: one of the ``known`` types. Raises ProtocolError."""
+    document = read_object(text)
+    kind, payload = document.get("type"), document.get("payload", {})
+    if not isinstance(kind, str) or not isinstance(payload, dict):
+        raise ProtocolError(Close.BAD_MESSAGE, 'message is not {"type": text, "payload": object}')
+    if kind not in known:
+        raise ProtocolError(Close.BAD_MESSAGE, f"unknown message type {kind[:40]!r}; known: {', '.join(known)}")
+    return Message(kind, payload)
+
+
+def read_object(text: str) -> dict[str, Any]:
+    """A JSON object of bounded length and depth, its numbers finite. Raises ProtocolError."""
     if len(text) > MAX_MESSAGE_BYTES:
         raise ProtocolError(Close.TOO_BIG, f"message of {len(text)} characters; at most {MAX_MESSAGE_BYTES}")
     if _depth(text) > MAX_DEPTH:
@@ -185,12 +201,7 @@ def parse(text: str, known: Sequence[str]) -> Message:
         raise ProtocolError(Close.BAD_MESSAGE, "message is not JSON") from None
     if not isinstance(document, dict):
         raise ProtocolError(Close.BAD_MESSAGE, "message is not an object")
-    kind, payload = document.get("type"), document.get("payload", {})
-    if not isinstance(kind, str) or not isinstance(payload, dict):
-        raise ProtocolError(Close.BAD_MESSAGE, 'message is not {"type": text, "payload": object}')
-    if kind not in known:
-        raise ProtocolError(Close.BAD_MESSAGE, f"unknown message type {kind[:40]!r}; known: {', '.join(known)}")
-    return Message(kind, payload)
+    return document
 
 
 def _refuse_constant(name: str) -> float:

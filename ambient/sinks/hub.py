@@ -1,0 +1,264 @@
+"""One stream's way to all of its listeners: taken from the engine's thread, encoded once a codec, never waiting."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable
+
+from ambient.errors import SinkError
+from ambient.messages import BLOCK_FRAMES, RATE, Block, SceneEvent
+from ambient.sinks.encoders import ENCODERS, Encoder
+from ambient.sinks.listener import Ended, Listener, Sound
+from ambient.sinks.protocol import Flags
+
+__all__ = ["Hub"]
+
+log = logging.getLogger("ambient.hub")
+
+HISTORY_BLOCKS = 2 * RATE // BLOCK_FRAMES
+"""Sound kept for those who join: 2 s."""
+PENDING_BLOCKS = 5 * RATE // BLOCK_FRAMES
+"""Sound that waits for a busy event loop before the oldest is given up."""
+
+SAMPLE_COUNTED = ("s16le", "f32le", "opus")
+"""Formats whose packets tell listeners their place on the stream's clock."""
+
+
+class Hub:
+    """A Sink that fans out. ``write`` and ``close`` are the engine's, everything else belongs to the event loop."""
+
+    def __init__(self, name: str = "", now: Callable[[], float] = time.monotonic) -> None:
+        self.name = name
+        self.epoch = secrets.randbits(32)
+        self._now = now
+        self._lock = threading.Lock()
+        self._pending: collections.deque[Block] = collections.deque(maxlen=PENDING_BLOCKS)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._called = False
+        self._history: collections.deque[Block] = collections.deque(maxlen=HISTORY_BLOCKS)
+        self._feeds: dict[str, _Feed] = {}
+        self._heard_at: float | None = None
+        self.on_event: Callable[[SceneEvent], None] | None = None
+        """Called on the event loop for every scene event, in the block in which it falls."""
+        self.blocks = 0
+        self.encoder_restarts = 0
+
+    # ---- the engine's side
+
+    def write(self, block: Block) -> None:
+        """Hands the block over. Takes microseconds whatever the listeners do."""
+        with self._lock:
+            self._pending.append(block)
+            loop, call = self._loop, not self._called
+            self._called = self._called or loop is not None
+        if loop is not None and call:
+            try:
+                loop.call_soon_threadsafe(self._take_in)
+            except RuntimeError:  # the server has stopped; the stream has not noticed yet
+                self.detach()
+
+    def close(self) -> None:
+        """Nothing to flush: live listeners are ended by the server. Idempotent."""
+
+    # ---- the server's side
+
+    def attach(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Blocks go to that loop from now on. Any thread."""
+        with self._lock:
+            self._loop = loop
+            self._called = bool(self._pending)
+        if self._called:
+            loop.call_soon_threadsafe(self._take_in)
+
+    def detach(self) -> None:
+        """Blocks go nowhere, until another loop is attached. Any thread."""
+        with self._lock:
+            self._loop, self._called = None, False
+
+    @property
+    def seconds_since_sound(self) -> float | None:
+        """Age of the newest block; None before the first."""
+        return None if self._heard_at is None else self._now() - self._heard_at
+
+    @property
+    def listeners(self) -> int:
+        """How many are connected."""
+        return sum(len(f.listeners) for f in self._feeds.values())
+
+    @property
+    def dropped_frames(self) -> int:
+        """Frames that the listeners now connected missed, in all."""
+        return sum(one.dropped_frames for f in self._feeds.values() for one in f.listeners)
+
+    def header(self, format_name: str) -> bytes:
+        """What a decoder of that format needs first. Starts the encoder if need be. Raises SinkError."""
+        return self._feed(format_name).header
+
+    def join(self, listener: Listener, format_name: str, burst_frames: int, since: int | None = None) -> int:
+        """Adds a listener and sends it the most recent sound, from ``since`` on where that is still known.
+
+        Returns the frames of that burst. Raises SinkError when the encoder cannot be had.
+        """
+        feed = self._feed(format_name)
+        recent = list(feed.recent)
+        if since is not None and recent and recent[0].packet.start_frame <= since:
+            burst = [s for s in recent if s.packet.start_frame >= since]
+            late = Flags.NONE
+        else:
+            burst, held = [], 0
+            for sound in reversed(recent):
+                if held >= burst_frames:
+                    break
+                burst.append(sound)
+                held += sound.packet.frames
+            burst.reverse()
+            late = Flags.BURST
+        feed.listeners[listener] = None
+        listener.ended.add_done_callback(lambda _: self.leave(listener))
+        for sound in burst:
+            listener.push(Sound(sound.packet, sound.flags | late))
+        return sum(s.packet.frames for s in burst)
+
+    def leave(self, listener: Listener) -> None:
+        """Removes a listener; an encoder that nobody listens to is dropped. Idempotent."""
+        for feed in self._feeds.values():
+            feed.listeners.pop(listener, None)
+        self._drop_idle()
+
+    def move(self, listener: Listener, format_name: str) -> None:
+        """Sends a listener another format from now on. Raises SinkError."""
+        feed = self._feed(format_name)
+        for other in list(self._feeds.values()):
+            other.listeners.pop(listener, None)
+        feed.listeners[listener] = None
+        self._drop_idle()
+
+    def tell(self, text: str, eager: bool | None = None) -> None:
+        """Sends a text frame to WebSocket listeners (only the eager, or only the others), in order with the sound."""
+        for feed in self._feeds.values():
+            for listener in list(feed.listeners):
+                if listener.codec is not None and eager in (None, listener.eager):
+                    listener.push_text(text)
+
+    def pump(self) -> None:
+        """Looks after listeners while no sound comes: call about once a second."""
+        for feed in list(self._feeds.values()):
+            for listener in list(feed.listeners):
+                listener.pump()
+
+    def end(self) -> None:
+        """Lets all listeners go."""
+        for feed in list(self._feeds.values()):
+            for listener in list(feed.listeners):
+                listener.end(Ended.GONE)
+
+    # ---- on the event loop
+
+    def _drop_idle(self) -> None:
+        for name in [n for n, feed in self._feeds.items() if not feed.listeners]:
+            del self._feeds[name]
+
+    def _feed(self, name: str) -> _Feed:
+        if name not in self._feeds:
+            feed = _Feed(name, self._history[0].start_frame if self._history else 0)
+            for block in self._history:
+                feed.take(block)
+            self._feeds[name] = feed
+        return self._feeds[name]
+
+    def _take_in(self) -> None:
+        with self._lock:
+            blocks = list(self._pending)
+            self._pending.clear()
+            self._called = False
+        for block in blocks:
+            self._take(block)
+
+    def _take(self, block: Block) -> None:
+        self.blocks += 1
+        self._heard_at = self._now()
+        last = self._history[-1] if self._history else None
+        if last is not None and block.start_frame != last.start_frame + len(last.audio):
+            # Samples are missing: what was kept does not lead up to this block any more, nor do the encoders.
+            self._history.clear()
+            block = Block(block.start_frame, block.audio, block.events, True, block.fallback)
+            for feed in self._feeds.values():
+                feed.jump(block.start_frame)
+        self._history.append(block)
+        for event in block.events:
+            if self.on_event is not None:
+                self.on_event(event)
+        for name, feed in list(self._feeds.items()):
+            try:
+                feed.take(block)
+            except SinkError as error:
+                self._rebuild(name, feed, block, error)
+
+    def _rebuild(self, name: str, feed: _Feed, block: Block, error: SinkError) -> None:
+        """An encoder that raises is replaced; its listeners see a gap."""
+        log.error("stream %s: %s; the encoder is started again", self.name, error)
+        self.encoder_restarts += 1
+        whole = not feed.contained
+        try:
+            feed.restart(block.start_frame + len(block.audio))
+        except SinkError as again:
+            log.error("stream %s: %s; its listeners are let go", self.name, again)
+            whole = False
+        if not whole:
+            del self._feeds[name]
+            for listener in list(feed.listeners):
+                listener.end(Ended.GONE)
+
+
+class _Feed:
+    """One encoder, its latest packets, and those who listen to it."""
+
+    def __init__(self, name: str, start_frame: int) -> None:
+        self._name = name
+        self._encoder: Encoder = ENCODERS[name](start_frame)
+        self._marks = Flags.NONE
+        self._kept_frames = 0
+        self.recent: collections.deque[Sound] = collections.deque()
+        self.listeners: dict[Listener, None] = {}
+
+    @property
+    def header(self) -> bytes:
+        return self._encoder.header
+
+    @property
+    def contained(self) -> bool:
+        """Whether packets mean nothing without the very header that came before them."""
+        return self._name == "ogg"
+
+    def jump(self, start_frame: int) -> None:
+        """Samples are missing before that frame. A format that counts no samples simply goes on."""
+        if self._name in SAMPLE_COUNTED:
+            self.restart(start_frame)
+
+    def restart(self, start_frame: int) -> None:
+        """A new encoder from that frame on."""
+        self._encoder = ENCODERS[self._name](start_frame)
+        self._marks |= Flags.DISCONTINUITY
+        self.recent.clear()
+        self._kept_frames = 0
+
+    def take(self, block: Block) -> None:
+        """Encodes and hands out."""
+        if block.discontinuity:
+            self._marks |= Flags.DISCONTINUITY
+        if block.fallback:
+            self._marks |= Flags.FALLBACK
+        for packet in self._encoder.encode(block.audio):
+            sound = Sound(packet, self._marks)
+            self._marks = Flags.NONE
+            self.recent.append(sound)
+            self._kept_frames += packet.frames
+            while self._kept_frames - self.recent[0].packet.frames > HISTORY_BLOCKS * BLOCK_FRAMES:
+                self._kept_frames -= self.recent.popleft().packet.frames
+            for listener in list(self.listeners):
+                listener.push(sound)

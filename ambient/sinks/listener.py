@@ -1,0 +1,180 @@
+"""One listener's connection: a bounded queue in front of a transport, and nobody waits for it.
+
+Everything here runs on the server's event loop. Packets are shared between listeners; a queue holds references.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ambient.messages import RATE
+from ambient.sinks.encoders import Packet
+from ambient.sinks.protocol import Codec, Flags, pack_header
+
+__all__ = ["Ended", "Listener", "Sound", "chunk", "websocket_frame"]
+
+QUEUE_FRAMES = 2 * RATE
+QUEUE_BYTES = 512 * 1024
+TRANSPORT_BYTES = 64 * 1024
+"""The transport is fed no more while it holds so much."""
+STALL_SECONDS = 5.0
+
+
+class Ended(enum.Enum):
+    """Why a listener's queue was closed."""
+
+    GONE = "gone"
+    STALLED = "stalled"
+
+
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """A packet on its way to listeners."""
+
+    packet: Packet
+    flags: Flags = Flags.NONE
+
+
+def websocket_frame(data: bytes, opcode: int) -> bytes:
+    """An unmasked WebSocket frame (RFC 6455), as servers send them. ``opcode``: 1 text, 2 binary."""
+    size = len(data)
+    if size < 126:
+        return bytes((0x80 | opcode, size)) + data
+    if size < 65536:
+        return bytes((0x80 | opcode, 126)) + size.to_bytes(2, "big") + data
+    return bytes((0x80 | opcode, 127)) + size.to_bytes(8, "big") + data
+
+
+def chunk(data: bytes) -> bytes:
+    """A chunk of an HTTP/1.1 body (RFC 9112, 7.1)."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+class Listener:
+    """Feeds one transport. Oldest whole packets are dropped when it falls behind; no progress for 5 s aborts it.
+
+    ``codec`` is None for HTTP, where the body is the bare packets, in chunks unless the client speaks HTTP/1.0.
+    """
+
+    def __init__(
+        self,
+        transport: asyncio.WriteTransport,
+        now: Callable[[], float],
+        codec: Codec | None = None,
+        epoch: int = 0,
+        chunked: bool = True,
+    ) -> None:
+        self._transport = transport
+        self._now = now
+        self._epoch = epoch
+        self._queue: collections.deque[Sound | bytes] = collections.deque()
+        self._queued_bytes = 0
+        self._queued_frames = 0
+        self._written = 0
+        self._arrived = 0
+        self._progress_at = now()
+        self._seq = 0
+        self._gap = False
+        self._body = chunk if chunked else bytes
+        self.codec = codec
+        self.eager = False
+        """Whether it wants to know of the stream's state several times a second."""
+        self.dropped_frames = 0
+        self.sent_packets = 0
+        self.ended: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
+
+    def push(self, sound: Sound) -> None:
+        """Queues a packet, dropping the oldest where there is no room, and feeds the transport."""
+        self._queue.append(sound)
+        self._queued_bytes += len(sound.packet.payload)
+        self._queued_frames += sound.packet.frames
+        self.pump()
+        while self._queued_frames > QUEUE_FRAMES or self._queued_bytes > QUEUE_BYTES - self._buffered():
+            if not self._drop_oldest():
+                break
+
+    def push_text(self, text: str) -> None:
+        """Queues a WebSocket text frame, in order with the sound."""
+        data = websocket_frame(text.encode(), 1)
+        self._queue.append(data)
+        self._queued_bytes += len(data)
+        self.pump()
+
+    def push_bytes(self, data: bytes) -> None:
+        """Queues body bytes of HTTP that are never dropped: the header of the format."""
+        if not data:
+            return  # an empty chunk would end the body
+        body = self._body(data)
+        self._queue.append(body)
+        self._queued_bytes += len(body)
+        self.pump()
+
+    def switch(self, codec: Codec) -> None:
+        """Goes over to another codec; queued packets of the former are dropped."""
+        kept = [item for item in self._queue if isinstance(item, bytes)]
+        self._queue.clear()
+        self._queue.extend(kept)
+        self._queued_bytes, self._queued_frames = sum(map(len, kept)), 0
+        self.codec = codec
+
+    def pump(self) -> None:
+        """Moves what the transport takes, and looks whether it still gets anywhere."""
+        if self.ended.done():
+            return
+        if self._transport.is_closing():
+            self.end(Ended.GONE)
+            return
+        now, buffered = self._now(), self._buffered()
+        if self._written - buffered > self._arrived or not buffered:
+            self._arrived, self._progress_at = self._written - buffered, now
+        elif now - self._progress_at > STALL_SECONDS:
+            self.end(Ended.STALLED)
+            self._transport.abort()
+            return
+        while self._queue and buffered < TRANSPORT_BYTES:
+            data = self._take()
+            self._transport.write(data)
+            self._written += len(data)
+            buffered = self._buffered()
+
+    def end(self, why: Ended) -> None:
+        """Forgets what is queued; nothing is sent any more. The transport stays as it is. Idempotent."""
+        if not self.ended.done():
+            self._queue.clear()
+            self._queued_bytes = self._queued_frames = 0
+            self.ended.set_result(why)
+
+    def _buffered(self) -> int:
+        return self._transport.get_write_buffer_size()
+
+    def _take(self) -> bytes:
+        item = self._queue.popleft()
+        if isinstance(item, bytes):
+            self._queued_bytes -= len(item)
+            return item
+        packet = item.packet
+        self._queued_bytes -= len(packet.payload)
+        self._queued_frames -= packet.frames
+        self.sent_packets += 1
+        if self.codec is None:
+            return self._body(packet.payload)
+        flags = item.flags | (Flags.DISCONTINUITY if self._gap else Flags.NONE)
+        header = pack_header(self.codec, flags, self._seq, packet.start_frame, packet.frames, self._epoch)
+        self._seq += 1
+        self._gap = False
+        return websocket_frame(header + packet.payload, 2)
+
+    def _drop_oldest(self) -> bool:
+        for at, item in enumerate(self._queue):
+            if isinstance(item, Sound):
+                del self._queue[at]
+                self._queued_bytes -= len(item.packet.payload)
+                self._queued_frames -= item.packet.frames
+                self.dropped_frames += item.packet.frames
+                self._gap = True
+                return True
+        return False
