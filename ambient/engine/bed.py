@@ -119,7 +119,7 @@ class Bed:
         self.plan.place(clip, placement, self.head)
         fade = placement.fade_frames
         join = self.timeline.splice(audio, placement.start_frame, placement.join_frame, fade)
-        self._anchor.learn(audio)
+        self._anchor.learn(clip.audio)
         self._joins_ahead = [j for j in self._joins_ahead if j < join.middle_frame - fade]
         if clip.request.tail is not None:
             self._joins_ahead.append(join.middle_frame)

@@ -1,0 +1,179 @@
+"""A bed layer's sound by frame: what was heard, what is ready, and the joins between clips."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ambient.messages import CHANNELS, RATE, Audio
+from ambient.sound.crossfade import correlation, crossfade
+
+__all__ = ["Join", "Timeline"]
+
+SIDE_FRAMES = RATE // 5
+"""Stretch on either side of a join that is compared: 200 ms."""
+EDGES_HZ = (0, 125, 250, 500, 1000, 2000, 4000, 8000, 16000)
+FAIL_SCORE = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """How one clip leads into the next. Frames are those of the timeline."""
+
+    middle_frame: int
+    fade_frames: int
+    correlation: float
+    level_step_db: float
+    """Level behind the join less that before it."""
+    spectral_step_db: float
+    """Mean absolute change of octave-band levels."""
+    score: float
+    """The steps in standard deviations of like steps at other places of the new clip; about 1 is unremarkable."""
+
+    @property
+    def failed(self) -> bool:
+        """Whether the join stands out."""
+        return self.score > FAIL_SCORE
+
+
+class Timeline:
+    """Holds the recent past and the ready future of one layer.
+
+    Frames are integers on the layer's own clock. Storage is one growing array whose front is cut in large steps, so
+    reading and splicing cost what is read and written.
+    """
+
+    def __init__(self, history_frames: int = 60 * RATE) -> None:
+        self._history = history_frames
+        self._start = 0
+        self._store: Audio = np.zeros((0, CHANNELS), np.float32)
+        self._length = 0
+
+    @property
+    def start_frame(self) -> int:
+        """First frame held."""
+        return self._start
+
+    @property
+    def end_frame(self) -> int:
+        """First frame without sound."""
+        return self._start + self._length
+
+    def try_join(self, audio: Audio, start_frame: int, join_frame: int, fade_frames: int) -> Join:
+        """The join that :meth:`splice` would make. Changes nothing."""
+        return self._join(audio, start_frame, *self._fade(audio, start_frame, join_frame, fade_frames))[0]
+
+    def splice(self, audio: Audio, start_frame: int, join_frame: int, fade_frames: int) -> Join:
+        """Leads over to ``audio``, whose first frame lies at ``start_frame``, by a crossfade around ``join_frame``.
+
+        What follows in the timeline is replaced. Where the old sound ends inside the fade, the fade is shorter;
+        where there is none, the new sound fades in. Raises ValueError if the join lies outside the new sound.
+        """
+        begin, end = self._fade(audio, start_frame, join_frame, fade_frames)
+        if not self._length:
+            self._start = begin
+        join, mixed = self._join(audio, start_frame, begin, end)
+        gap = begin - self.end_frame
+        if gap > 0:
+            self._append(np.zeros((gap, CHANNELS), np.float32))
+        self._length = begin - self._start
+        self._append(mixed)
+        self._append(audio[end - start_frame :])
+        return join
+
+    def append(self, audio: Audio, fade_frames: int) -> None:
+        """Goes on with unrelated sound after a crossfade of the last ``fade_frames``."""
+        fade = min(fade_frames, self._length, len(audio))
+        begin = self.end_frame - fade
+        mixed = crossfade(self.read(begin, fade)[0], audio[:fade])
+        self._length -= fade
+        self._append(mixed)
+        self._append(audio[fade:])
+
+    def read(self, start_frame: int, n: int) -> tuple[Audio, int]:
+        """``n`` frames from ``start_frame``, zeros where there is no sound; and how many of those there were."""
+        low, high = max(start_frame, self._start), min(start_frame + n, self.end_frame)
+        if low == start_frame and high == start_frame + n:
+            return self._store[low - self._start : high - self._start].copy(), 0
+        out = np.zeros((n, CHANNELS), np.float32)
+        if high > low:
+            out[low - start_frame : high - start_frame] = self._store[low - self._start : high - self._start]
+        return out, n - max(0, high - low)
+
+    def recent(self, n: int) -> Audio:
+        """The last ``n`` frames, or what there is."""
+        have = min(n, self._length)
+        return self._store[self._length - have : self._length].copy()
+
+    def forget_before(self, frame: int) -> None:
+        """The past up to the history's length before ``frame`` may go; cut only when it is worth it."""
+        surplus = frame - self._history - self._start
+        if surplus > self._history // 2:
+            self._store = self._store[surplus : self._length].copy()
+            self._length -= surplus
+            self._start += surplus
+
+    def _fade(self, audio: Audio, start_frame: int, join_frame: int, fade_frames: int) -> tuple[int, int]:
+        begin, end = join_frame - fade_frames // 2, join_frame + (fade_frames + 1) // 2
+        begin, end = max(begin, start_frame), min(end, start_frame + len(audio))
+        if end <= begin:
+            raise ValueError(f"a join at {join_frame} lies outside sound at {start_frame}…{start_frame + len(audio)}")
+        if self._length and begin < self.end_frame < end:
+            end = max(self.end_frame, begin + 1)
+        return begin, end
+
+    def _join(self, audio: Audio, start_frame: int, begin: int, end: int) -> tuple[Join, Audio]:
+        new = audio[begin - start_frame : end - start_frame]
+        old, missing = self.read(begin, end - begin)
+        if missing:
+            mixed = crossfade(old, new, 1.0)
+            return Join((begin + end) // 2, end - begin, 0.0, 0.0, 0.0, 0.0), mixed
+        rho = correlation(old, new)
+        mixed = crossfade(old, new, rho)
+        before, lacking = self.read(begin - SIDE_FRAMES, SIDE_FRAMES)
+        after = audio[end - start_frame : end - start_frame + SIDE_FRAMES]
+        if lacking or len(after) < SIDE_FRAMES:
+            return Join((begin + end) // 2, end - begin, rho, 0.0, 0.0, 0.0), mixed
+        level, spectral, score = _score(before, after, audio[end - start_frame :], end - begin)
+        return Join((begin + end) // 2, end - begin, rho, level, spectral, score), mixed
+
+    def _append(self, audio: Audio) -> None:
+        need = self._length + len(audio)
+        if need > len(self._store):
+            grown = np.zeros((max(need, len(self._store) * 3 // 2), CHANNELS), np.float32)
+            grown[: self._length] = self._store[: self._length]
+            self._store = grown
+        self._store[self._length : need] = audio
+        self._length = need
+
+
+def _bands_db(audio: Audio) -> np.ndarray:
+    """Octave-band levels of a stretch, in dB, ``(bands,)``."""
+    mono = audio.mean(1)
+    power = np.abs(np.fft.rfft(mono * np.hanning(len(mono)))) ** 2
+    hz = np.fft.rfftfreq(len(mono), 1 / RATE)
+    edges = np.searchsorted(hz, EDGES_HZ)
+    sums = np.add.reduceat(power, edges)[: len(edges)]
+    return np.asarray(10 * np.log10(sums + 1e-9))
+
+
+def _score(before: Audio, after: Audio, clip: Audio, apart: int) -> tuple[float, float, float]:
+    """Level and spectral step, and how they compare with steps as far apart at other places of the new clip."""
+
+    def step(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
+        weight_a, weight_b = 10 ** (a / 10), 10 ** (b / 10)
+        level = 10 * np.log10(weight_b.sum() / weight_a.sum())
+        return float(level), float(np.mean(np.abs(b - a)))
+
+    level, spectral = step(_bands_db(before), _bands_db(after))
+    stride = SIDE_FRAMES + apart
+    stretches = [_bands_db(clip[i : i + SIDE_FRAMES]) for i in range(0, len(clip) - SIDE_FRAMES + 1, SIDE_FRAMES)]
+    far = max(1, stride // SIDE_FRAMES)
+    others = [step(a, b) for a, b in zip(stretches, stretches[far:], strict=False)]
+    if len(others) < 4:
+        return level, spectral, 0.0
+    # 1.5 dB and 2 dB are changes that ambience makes all the time; less than that never stands out.
+    usual_level = max(1.5, float(np.sqrt(np.mean([s[0] ** 2 for s in others]))))
+    usual_spectral = max(2.0, float(np.mean([s[1] for s in others])))
+    return level, spectral, max(abs(level) / usual_level, 2 * spectral / usual_spectral - 1)

@@ -1,0 +1,174 @@
+"""Crossfades, timelines and remixing: nothing is lost, doubled, clicked or looped."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ambient.messages import RATE, Audio
+from ambient.sound import Remix, Timeline, correlation, crossfade, weights
+
+
+def noise(n: int, seed: int = 0, level: float = 0.1) -> Audio:
+    return (np.random.default_rng(seed).standard_normal((n, 2)) * level).astype(np.float32)
+
+
+@given(st.floats(0, 1), st.integers(1, 5000))
+def test_fades_keep_the_power_of_signals_so_correlated(rho: float, n: int) -> None:
+    out, into = weights(n, rho)
+    power = out.astype(float) ** 2 + into.astype(float) ** 2 + 2 * rho * out.astype(float) * into
+    np.testing.assert_allclose(power, 1.0, atol=1e-5)
+    assert (np.diff(into) >= -1e-6).all() and (np.diff(out) <= 1e-6).all()
+    np.testing.assert_allclose(into, out[::-1], atol=1e-6)
+
+
+def test_the_law_follows_what_is_measured() -> None:
+    a, b = noise(RATE, 1), noise(RATE, 2)
+    assert abs(correlation(a, b)) < 0.02
+    assert correlation(a, a) == pytest.approx(1.0)
+    mixed = (0.6 * a + 0.8 * b).astype(np.float32)
+    for other, wanted in ((a, 1.0), (b, 0.0), (mixed, 0.6)):
+        assert correlation(a, other) == pytest.approx(wanted, abs=0.02)
+        faded = crossfade(a, other)
+        levels = np.sqrt(np.mean(faded.reshape(10, -1, 2) ** 2, axis=(1, 2)))
+        np.testing.assert_allclose(levels, 0.1, rtol=0.03)  # no dip, no bump
+
+
+def test_crossfading_a_sound_with_itself_changes_nothing() -> None:
+    a = noise(9600, 3)
+    np.testing.assert_allclose(crossfade(a, a), a, atol=1e-7)
+
+
+def index_coded(start: int, n: int) -> Audio:
+    """Sound whose samples tell where they belong; exact in float32 up to 2^24."""
+    codes = np.arange(start, start + n, dtype=np.float32)
+    return np.stack([codes, codes], axis=1)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    clips=st.lists(st.tuples(st.integers(200, 3000), st.integers(60, 150), st.integers(2, 40)), min_size=1, max_size=8),
+    blocks=st.lists(st.integers(1, 700), min_size=1, max_size=20),
+)
+def test_clips_that_agree_in_their_overlap_join_into_one_and_read_the_same_in_any_blocks(
+    clips: list[tuple[int, int, int]], blocks: list[int]
+) -> None:
+    timeline, end = Timeline(), 0
+    for length, overlap, fade in clips:
+        start = max(0, end - overlap)
+        join = start + overlap // 2 if end else 0
+        timeline.splice(index_coded(start, overlap + length), start, join, fade if end else 1)
+        end = start + overlap + length
+    assert timeline.end_frame == end
+    whole, missing = timeline.read(0, end)
+    assert missing == 0
+    np.testing.assert_allclose(whole[1:, 0], np.arange(1, end), rtol=1e-6)
+    at, parts = 0, []
+    while at < end:
+        for n in blocks:
+            parts.append(timeline.read(at, n)[0])
+            at += n
+    np.testing.assert_array_equal(np.concatenate(parts)[:end], whole)
+
+
+def test_a_splice_replaces_the_future_from_the_join_on() -> None:
+    timeline = Timeline()
+    timeline.splice(np.full((10_000, 2), 1.0, np.float32), 0, 10, 20)
+    timeline.splice(np.full((3_000, 2), 3.0, np.float32), 4_000, 4_500, 200)
+    assert timeline.end_frame == 7_000
+    audio, _ = timeline.read(0, 7_000)
+    assert (audio[100:4_399] == 1.0).all() and (audio[4_601:] == 3.0).all()
+
+
+def test_reading_past_the_end_is_silent_and_counted() -> None:
+    timeline = Timeline()
+    timeline.splice(noise(1000), 500, 510, 20)
+    audio, missing = timeline.read(0, 2000)
+    assert missing == 1000 and not audio[:500].any() and not audio[1500:].any()
+
+
+def test_old_sound_that_ends_within_the_fade_shortens_it_and_leaves_no_hole() -> None:
+    timeline = Timeline()
+    timeline.splice(np.ones((1000, 2), np.float32), 0, 1, 2)
+    timeline.splice(np.ones((1000, 2), np.float32), 900, 1000, 200)
+    audio, missing = timeline.read(10, 1880)
+    assert missing == 0
+    np.testing.assert_allclose(audio, 1.0, atol=1e-5)
+
+
+def test_forgetting_keeps_history_and_frees_the_rest() -> None:
+    timeline = Timeline(history_frames=RATE)
+    end = 0
+    for i in range(60):
+        timeline.splice(noise(RATE + 100, i), max(0, end - 100), max(0, end - 50) or 5, 10)
+        end = timeline.end_frame
+        timeline.forget_before(end - RATE // 2)
+        assert timeline.end_frame - timeline.start_frame <= 3 * RATE
+    assert timeline.read(end - RATE // 2 - RATE, RATE)[1] == 0
+    with pytest.raises(ValueError, match="lies outside"):
+        timeline.splice(noise(100), 0, 5000, 10)
+
+
+def test_a_join_that_jumps_in_level_fails_and_a_smooth_one_does_not() -> None:
+    timeline = Timeline()
+    clip = noise(6 * RATE, 1)
+    timeline.splice(clip, 0, 100, 200)
+    smooth, loud = noise(6 * RATE, 2), noise(6 * RATE, 3, level=0.6)
+    place = (4 * RATE, 5 * RATE, RATE // 4)
+    good = timeline.try_join(smooth, *place)
+    bad = timeline.try_join(loud, *place)
+    assert not good.failed and abs(good.level_step_db) < 1
+    assert bad.failed and bad.level_step_db == pytest.approx(15.6, abs=1)
+    dull = smooth.copy()
+    dull[1:] = 0.1 * dull[1:] + 0.9 * np.cumsum(dull, 0)[:-1] * 0.05
+    assert timeline.try_join(dull, *place).score > good.score + 1
+    assert timeline.end_frame == 6 * RATE  # trying changes nothing
+
+
+def rain(seconds: float, seed: int = 0) -> Audio:
+    random = np.random.default_rng(seed)
+    base = noise(round(seconds * RATE), seed, 0.05)
+    for at in random.integers(0, len(base) - 4800, round(seconds * 6)):
+        base[at : at + 2400] += noise(2400, int(at), 0.3) * np.exp(-np.arange(2400) / 300)[:, None].astype(np.float32)
+    return base
+
+
+def test_a_remix_goes_on_steadily_from_its_own_material() -> None:
+    timeline = Timeline()
+    timeline.splice(rain(12), 0, 10, 20)
+    Remix(5).extend(timeline, 60 * RATE)
+    audio, missing = timeline.read(0, 60 * RATE)
+    assert missing == 0
+    levels = 20 * np.log10(np.sqrt(np.mean(audio.reshape(60, -1, 2) ** 2, axis=(1, 2))))
+    assert np.ptp(levels[1:]) < 4
+    # nothing that is louder than the material, no click
+    assert np.abs(audio[12 * RATE :]).max() <= 1.42 * np.abs(audio[: 12 * RATE]).max()
+
+
+def test_a_remix_does_not_loop() -> None:
+    timeline = Timeline()
+    timeline.splice(rain(12), 0, 10, 20)
+    Remix(5).extend(timeline, 90 * RATE)
+    audio = timeline.read(12 * RATE, 78 * RATE)[0].mean(1)
+    spectrum = np.fft.rfft(audio, 2 * len(audio))
+    similar = np.fft.irfft(np.abs(spectrum) ** 2)[: 40 * RATE]
+    similar /= similar[0]
+    # a loop repeats the samples themselves: autocorrelation near 1 at its period
+    assert similar[RATE:].max() < 0.5
+
+
+def test_a_remix_is_the_same_for_the_same_seed_and_works_with_little() -> None:
+    made = []
+    for seed in (1, 1, 2):
+        timeline = Timeline()
+        timeline.splice(rain(8), 0, 10, 20)
+        Remix(seed).extend(timeline, 20 * RATE)
+        made.append(timeline.read(0, 20 * RATE)[0])
+    np.testing.assert_array_equal(made[0], made[1])
+    assert not np.array_equal(made[0], made[2])
+    short = Timeline()
+    short.splice(noise(RATE // 2), 0, 10, 20)
+    Remix(1).extend(short, 5 * RATE)
+    assert short.read(0, 5 * RATE)[1] == 0
