@@ -192,7 +192,7 @@ class Server:
             tick += 1
             for control, hub in self._streams.values():
                 hub.pump()
-                if hub.listeners:
+                if hub.connected:
                     hub.tell(build("state", control.status()), eager=None if tick % 5 == 0 else True)
 
     def _application(self) -> web.Application:
@@ -200,7 +200,7 @@ class Server:
         app.add_routes(
             [
                 web.get("/", self._page),
-                web.get("/{name:(?:app|worklet)\\.js|style\\.css|icon\\.svg}", self._page),
+                web.get("/{name:[a-z]+\\.(?:js|css|svg)}", self._page),
                 web.get("/ws/v1/{stream}", self._websocket),
                 web.get("/listen/{stream}.{format:[a-z0-9]+}", self._listen),
                 web.get("/diagram/{stream}.svg", self._draw),
@@ -267,7 +267,7 @@ class Server:
             await self._close(ws, Close.NO_STREAM, f"no such stream; there are {', '.join(self._streams)}")
             return ws
         control, hub = found
-        async with _listener(request, hub, websocket=True) as listener:
+        async with _listener(request, hub, text=True) as listener:
             try:
                 await self._converse(ws, Conversation(control, hub, listener))
                 await self._close(ws, Close.SHUTDOWN, "goodbye")
@@ -316,7 +316,7 @@ class Server:
             return response
         await response.prepare(request)
         try:
-            async with _listener(request, hub, chunked=request.version >= (1, 1)) as listener:
+            async with _listener(request, hub, text=False, chunked=request.version >= (1, 1)) as listener:
                 listener.push_bytes(hub.header(encoder))
                 hub.join(listener, encoder, HTTP_BURST_FRAMES)
                 await listener.ended
@@ -328,6 +328,8 @@ class Server:
 
     async def _page(self, request: web.Request) -> web.StreamResponse:
         path = PAGE / request.match_info.get("name", "index.html")
+        if not path.is_file():
+            raise web.HTTPNotFound(text="no such page")
         response = web.FileResponse(path)
         response.headers.update({"Cache-Control": "no-cache", "Content-Security-Policy": POLICY})
         return response
@@ -391,9 +393,7 @@ class Server:
 
 
 @contextlib.asynccontextmanager
-async def _listener(
-    request: web.Request, hub: Hub, websocket: bool = False, chunked: bool = True
-) -> AsyncIterator[Listener]:
+async def _listener(request: web.Request, hub: Hub, text: bool, chunked: bool = True) -> AsyncIterator[Listener]:
     transport = cast(asyncio.WriteTransport, request.transport)
     if transport is None:
         raise ConnectionResetError("the client is gone")
@@ -401,7 +401,7 @@ async def _listener(
     with contextlib.suppress(OSError):
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BYTES)
     loop = asyncio.get_running_loop()
-    listener = Listener(transport, loop.time, epoch=hub.epoch, chunked=chunked)
+    listener = Listener(transport, loop.time, text, epoch=hub.epoch, chunked=chunked)
     try:
         yield listener
     finally:

@@ -13,12 +13,23 @@ from ambient.messages import RATE, SceneEvent
 from ambient.ports import StreamControl
 from ambient.sinks.hub import Hub
 from ambient.sinks.listener import Listener
-from ambient.sinks.protocol import Close, Codec, Message, Session, build, read_codecs, read_name, read_params
+from ambient.sinks.protocol import (
+    Close,
+    Codec,
+    Message,
+    Session,
+    build,
+    read_buffer_ms,
+    read_codecs,
+    read_name,
+    read_params,
+)
 
 __all__ = ["CODECS", "Conversation", "scene_message"]
 
 CODECS = (Codec.OPUS, Codec.S16LE, Codec.F32LE)
 """What a WebSocket stream can be sent in."""
+MOST_BURST_MS = 2000
 MESSAGES_PER_SECOND = 200
 """More than that is no slider any more."""
 
@@ -70,24 +81,37 @@ class Conversation:
 
     def _join(self) -> None:
         hello, codec = self._session.hello, self._session.codec
-        assert hello is not None and codec is not None
-        header = base64.b64encode(self._hub.header(codec.label)).decode()
-        burst = min(hello.buffer_ms, 2000)
+        assert hello is not None
+        burst = min(hello.buffer_ms, MOST_BURST_MS) if codec is not None else 0
         self._listener.codec = codec
         self._listener.eager = hello.role == "controller"
+        header = self._header(codec)
         greeting = self._session.greeting(secrets.token_hex(8), self._hub.epoch, header, burst, self._now_us())
         self._listener.push_text(greeting)
         self._listener.push_text(build("state", self._control.status()))
         since = hello.resume_sample_index if hello.resume_epoch == self._hub.epoch else None
-        self._hub.join(self._listener, codec.label, burst * RATE // 1000, since)
+        self._hear(codec, burst, since)
 
     def _change(self, message: Message) -> None:
-        names = message.payload.get("codecs", [message.payload.get("codec")])
-        codec = self._session.choose(read_codecs(names if isinstance(names, list) else []))
-        header = base64.b64encode(self._hub.header(codec.label)).decode()
+        """Another codec from now on, or, with no codec at all, no sound."""
+        names = message.payload.get("codecs", [])
+        burst = min(read_buffer_ms(message.payload), MOST_BURST_MS)
+        codec = self._session.choose(read_codecs(names)) if isinstance(names, list) and names else None
+        label = None if codec is None else codec.label
+        self._hub.leave(self._listener)
         self._listener.switch(codec)
-        self._answer("format", {"codec": codec.label, "rate": RATE, "codec_header": header})
-        self._hub.move(self._listener, codec.label)
+        header = self._header(codec)
+        self._answer("format", {"codec": label, "rate": RATE, "codec_header": header})
+        self._hear(codec, burst)
+
+    def _header(self, codec: Codec | None) -> str:
+        return "" if codec is None else base64.b64encode(self._hub.header(codec.label)).decode()
+
+    def _hear(self, codec: Codec | None, burst_ms: int, since: int | None = None) -> None:
+        if codec is None:
+            self._hub.watch(self._listener)
+        else:
+            self._hub.join(self._listener, codec.label, burst_ms * RATE // 1000, since)
 
     def _steer(self, message: Message) -> None:
         """Parameters, events and states: for controllers only; what the scene does not know is answered, not fatal."""

@@ -42,6 +42,7 @@ class Hub:
         self._called = False
         self._history: collections.deque[Block] = collections.deque(maxlen=HISTORY_BLOCKS)
         self._feeds: dict[str, _Feed] = {}
+        self._watchers: dict[Listener, None] = {}
         self._heard_at: float | None = None
         self.on_event: Callable[[SceneEvent], None] | None = None
         """Called on the event loop for every scene event, in the block in which it falls."""
@@ -87,8 +88,13 @@ class Hub:
 
     @property
     def listeners(self) -> int:
-        """How many are connected."""
+        """How many hear the stream."""
         return sum(len(f.listeners) for f in self._feeds.values())
+
+    @property
+    def connected(self) -> int:
+        """How many hear the stream or watch it."""
+        return self.listeners + len(self._watchers)
 
     @property
     def dropped_frames(self) -> int:
@@ -119,7 +125,6 @@ class Hub:
             burst.reverse()
             late = Flags.BURST
         feed.listeners[listener] = None
-        listener.ended.add_done_callback(lambda _: self.leave(listener))
         for sound in burst:
             listener.push(Sound(sound.packet, sound.flags | late))
         return sum(s.packet.frames for s in burst)
@@ -128,36 +133,33 @@ class Hub:
         """Removes a listener; an encoder that nobody listens to is dropped. Idempotent."""
         for feed in self._feeds.values():
             feed.listeners.pop(listener, None)
+        self._watchers.pop(listener, None)
         self._drop_idle()
 
-    def move(self, listener: Listener, format_name: str) -> None:
-        """Sends a listener another format from now on. Raises SinkError."""
-        feed = self._feed(format_name)
-        for other in list(self._feeds.values()):
-            other.listeners.pop(listener, None)
-        feed.listeners[listener] = None
-        self._drop_idle()
+    def watch(self, listener: Listener) -> None:
+        """Adds a WebSocket listener that gets messages only."""
+        self._watchers[listener] = None
 
     def tell(self, text: str, eager: bool | None = None) -> None:
         """Sends a text frame to WebSocket listeners (only the eager, or only the others), in order with the sound."""
-        for feed in self._feeds.values():
-            for listener in list(feed.listeners):
-                if listener.codec is not None and eager in (None, listener.eager):
-                    listener.push_text(text)
+        for listener in self._everybody():
+            if listener.text and eager in (None, listener.eager):
+                listener.push_text(text)
 
     def pump(self) -> None:
         """Looks after listeners while no sound comes: call about once a second."""
-        for feed in list(self._feeds.values()):
-            for listener in list(feed.listeners):
-                listener.pump()
+        for listener in self._everybody():
+            listener.pump()
 
     def end(self) -> None:
         """Lets all listeners go."""
-        for feed in list(self._feeds.values()):
-            for listener in list(feed.listeners):
-                listener.end(Ended.GONE)
+        for listener in self._everybody():
+            listener.end(Ended.GONE)
 
     # ---- on the event loop
+
+    def _everybody(self) -> list[Listener]:
+        return [one for feed in self._feeds.values() for one in feed.listeners] + list(self._watchers)
 
     def _drop_idle(self) -> None:
         for name in [n for n, feed in self._feeds.items() if not feed.listeners]:

@@ -57,14 +57,15 @@ def chunk(data: bytes) -> bytes:
 class Listener:
     """Feeds one transport. Oldest whole packets are dropped when it falls behind; no progress for 5 s aborts it.
 
-    ``codec`` is None for HTTP, where the body is the bare packets, in chunks unless the client speaks HTTP/1.0.
+    ``text`` tells a WebSocket, which takes text frames and packets behind a header, from HTTP, where the body is the
+    bare packets, in chunks unless the client speaks HTTP/1.0.
     """
 
     def __init__(
         self,
         transport: asyncio.WriteTransport,
         now: Callable[[], float],
-        codec: Codec | None = None,
+        text: bool,
         epoch: int = 0,
         chunked: bool = True,
     ) -> None:
@@ -80,7 +81,8 @@ class Listener:
         self._seq = 0
         self._gap = False
         self._body = chunk if chunked else bytes
-        self.codec = codec
+        self.text = text
+        self.codec: Codec | None = None
         self.eager = False
         """Whether it wants to know of the stream's state several times a second."""
         self.dropped_frames = 0
@@ -89,6 +91,8 @@ class Listener:
 
     def push(self, sound: Sound) -> None:
         """Queues a packet, dropping the oldest where there is no room, and feeds the transport."""
+        if self.ended.done():
+            return
         self._queue.append(sound)
         self._queued_bytes += len(sound.packet.payload)
         self._queued_frames += sound.packet.frames
@@ -99,6 +103,8 @@ class Listener:
 
     def push_text(self, text: str) -> None:
         """Queues a WebSocket text frame, in order with the sound."""
+        if self.ended.done():
+            return
         data = websocket_frame(text.encode(), 1)
         self._queue.append(data)
         self._queued_bytes += len(data)
@@ -113,7 +119,7 @@ class Listener:
         self._queued_bytes += len(body)
         self.pump()
 
-    def switch(self, codec: Codec) -> None:
+    def switch(self, codec: Codec | None) -> None:
         """Goes over to another codec; queued packets of the former are dropped."""
         kept = [item for item in self._queue if isinstance(item, bytes)]
         self._queue.clear()
@@ -160,8 +166,9 @@ class Listener:
         self._queued_bytes -= len(packet.payload)
         self._queued_frames -= packet.frames
         self.sent_packets += 1
-        if self.codec is None:
+        if not self.text:
             return self._body(packet.payload)
+        assert self.codec is not None
         flags = item.flags | (Flags.DISCONTINUITY if self._gap else Flags.NONE)
         header = pack_header(self.codec, flags, self._seq, packet.start_frame, packet.frames, self._epoch)
         self._seq += 1

@@ -35,6 +35,7 @@ __all__ = [
     "build",
     "pack_header",
     "parse",
+    "read_buffer_ms",
     "read_codecs",
     "read_name",
     "read_object",
@@ -227,7 +228,7 @@ class Hello:
     client_id: str = ""
     role: str = "listener"
     codecs: tuple[Codec, ...] = (Codec.S16LE,)
-    """In the client's order of preference."""
+    """In the client's order of preference; none at all for a client that wants to watch and steer only."""
     buffer_ms: int = 1000
     """Sound that the client wants in its buffer: so much of the past is sent at once."""
     resume_epoch: int | None = None
@@ -249,9 +250,9 @@ class Hello:
         asked = payload.get("codecs", [Codec.S16LE.label])
         if not isinstance(asked, list):
             raise ProtocolError(Close.BAD_MESSAGE, "codecs is not a list")
-        buffer_ms = payload.get("buffer_ms", 1000)
-        if not _is_number(buffer_ms) or not 0 <= buffer_ms <= 60_000:
-            raise ProtocolError(Close.BAD_MESSAGE, f"buffer_ms {buffer_ms!r} is not 0 to 60000")
+        codecs = read_codecs(asked)
+        if asked and not codecs:
+            raise ProtocolError(Close.NO_CODEC, f"none of the codecs {asked!r} is known")
         resume = payload.get("resume") or {}
         epoch = resume.get("epoch") if isinstance(resume, dict) else None
         index = resume.get("sample_index") if isinstance(resume, dict) else None
@@ -259,8 +260,8 @@ class Hello:
         return Hello(
             client_id=str(payload.get("client_id", ""))[:64],
             role=role,
-            codecs=read_codecs(asked),
-            buffer_ms=int(buffer_ms),
+            codecs=codecs,
+            buffer_ms=read_buffer_ms(payload),
             resume_epoch=epoch if whole else None,
             resume_sample_index=index if whole else None,
         )
@@ -270,6 +271,14 @@ def read_codecs(names: Sequence[Any]) -> tuple[Codec, ...]:
     """The codecs of this version among names, in their order."""
     known = {c.label: c for c in Codec}
     return tuple(known[n] for n in names if isinstance(n, str) and n in known)
+
+
+def read_buffer_ms(payload: Mapping[str, Any]) -> int:
+    """Sound that a client wants at once, 0 to 60000 ms. Raises ProtocolError."""
+    buffer_ms = payload.get("buffer_ms", 1000)
+    if not _is_number(buffer_ms) or not 0 <= buffer_ms <= 60_000:
+        raise ProtocolError(Close.BAD_MESSAGE, f"buffer_ms {buffer_ms!r} is not 0 to 60000")
+    return int(buffer_ms)
 
 
 def read_params(payload: Mapping[str, Any]) -> dict[str, float]:
@@ -313,7 +322,7 @@ class Session:
             if message.type != "hello":
                 raise ProtocolError(Close.NO_HELLO, f"{message.type!r} before hello")
             hello = Hello.read(message.payload)
-            self.codec = self.choose(hello.codecs)
+            self.codec = self.choose(hello.codecs) if hello.codecs else None
             self.hello = hello
         elif message.type == "hello":
             raise ProtocolError(Close.BAD_MESSAGE, "a second hello")
@@ -328,15 +337,14 @@ class Session:
         raise ProtocolError(Close.NO_CODEC, f"none of the codecs asked for can be sent; this server sends {have}")
 
     def greeting(self, session: str, epoch: int, codec_header: str, burst_ms: int, now_us: int) -> str:
-        """The server's hello."""
-        assert self.codec is not None
+        """The server's hello; codec null where the client wants no sound yet."""
         return build(
             "hello",
             {
                 "protocol": VERSION,
                 "session": session,
                 "epoch": epoch,
-                "codec": self.codec.label,
+                "codec": None if self.codec is None else self.codec.label,
                 "rate": RATE,
                 "channels": CHANNELS,
                 "frame_samples": BLOCK_FRAMES,

@@ -23,6 +23,7 @@ RING_FRAMES = frames(1.0)
 TARGET_FRAMES = frames(0.08)
 """Sound that waits in the ring, on average: what the card may ask for at once, and one hiccup of the engine."""
 RETRY_SECONDS = 3.0
+DRAIN_SECONDS = 0.3
 STALL_SECONDS = 2.0
 """A card that asks for nothing for so long is lost."""
 
@@ -113,8 +114,12 @@ class SoundCard:
         if self._retrying is not None:
             self._retrying.join(RETRY_SECONDS)
         stream, self._stream = self._stream, None
-        if stream is not None:
-            _release(stream)
+        if stream is None:
+            return
+        until = self._now() + DRAIN_SECONDS
+        while self._ring.fill and stream.active and self._now() < until:
+            time.sleep(0.01)
+        _release(stream)
 
     # ---- on PortAudio's thread
 
