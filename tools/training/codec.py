@@ -23,15 +23,6 @@ from tools.training.features import principal, read
 
 RESOLUTIONS = ((64, 12), (256, 24), (768, 48), (2048, 96))
 """(window, bands) pairs of the loss."""
-DEFAULTS: dict[str, Any] = {
-    "latent_dim": 64,
-    "hidden": 160,
-    "batch": 6,
-    "segment": 20,
-    "learning_rate": 1e-3,
-    "steps": 1500,
-    "save_every": 50,
-}
 
 
 def mel_filters(window: int, bands: int) -> Tensor:
@@ -124,7 +115,7 @@ def train(
 ) -> None:
     """Trains, or goes on training; writes ``codec.pt`` (best on held-out stretches so far) and ``codec.jsonl``."""
     torch.set_num_threads(threads)
-    s = DEFAULTS | settings
+    s = settings
     codec = AmbienceCodec(latent_dim=s["latent_dim"], hidden=s["hidden"])
     linear(codec, work)
     checkpoint = work / "codec.pt"
@@ -193,15 +184,3 @@ def _held(codec: AmbienceCodec, x: Tensor) -> float:
             ]
         )
     )
-
-
-if __name__ == "__main__":
-    import argparse
-
-    parser = argparse.ArgumentParser()
-    parser.add_argument("work", type=pathlib.Path)
-    parser.add_argument("root", type=pathlib.Path)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--seconds", type=float)
-    given = parser.parse_args()
-    train(given.work, given.root, {}, threads=given.threads, seconds=given.seconds)

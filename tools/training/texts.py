@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import pathlib
-import sys
 
 import numpy as np
-import torch
 
 from tools.training.captions import ONE_SHOT_LABELS, mixture, single, variants
 from tools.training.teacher import Teacher
 
 
-def build(work: pathlib.Path, teacher: Teacher, per_label: int = 120, mixtures: int = 9000, seed: int = 0) -> None:
+def build(work: pathlib.Path, teacher: Teacher, per_label: int, mixtures: int, seed: int = 0) -> None:
     """Writes ``texts.json`` and ``texts.npy`` (float16 embeddings, one row a text)."""
     rng = np.random.default_rng(seed)
     index = json.loads((work / "index.json").read_text())
@@ -43,8 +41,3 @@ def build(work: pathlib.Path, teacher: Teacher, per_label: int = 120, mixtures: 
     (work / "texts.json").write_text(json.dumps({"texts": texts, "table": table}))
     np.save(work / "texts.npy", teacher(texts).astype(np.float16))
     print(f"texts: {len(texts)} for {len(labels)} labels")
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(2)
-    build(pathlib.Path(sys.argv[1]), Teacher(sys.argv[2] if len(sys.argv) > 2 else None))

@@ -1,0 +1,209 @@
+"""The bundled text-to-ambience model: prompt encoder, diffusion transformer, codec.
+
+Rectified flow (Liu et al., arXiv 2209.03003) with classifier-free guidance, and inpainting trained as in Stable
+Audio 3: mask and masked latents enter every block. What is kept is moreover re-imposed at every step, so that it is
+exact at the end.
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from diffusers.models.transformers.transformer_stable_audio3 import StableAudio3DiTModel
+from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from ambient.errors import BackendError
+from ambient.generate.catalogue import describe
+from ambient.generate.codec import AmbienceCodec
+from ambient.generate.prompt import PromptEncoder, Reader
+from ambient.messages import Clip, ClipFailure, ClipRequest, FailureKind, ModelInfo
+
+__all__ = ["WEIGHTS", "BundledBackend", "condition", "velocity"]
+
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+_Model = TypeVar("_Model", bound=nn.Module)
+
+
+def condition(meaning: Tensor, one_shot: Tensor) -> Tensor:
+    """Unit vectors ``(batch, dim)`` and flags ``(batch,)`` as the transformer takes them, ``(batch, dim + 1)``."""
+    return torch.cat([meaning * meaning.shape[-1] ** 0.5, one_shot[:, None]], 1)
+
+
+def velocity(model: nn.Module, x: Tensor, sigma: Tensor, given: Tensor, known: Tensor, mask: Tensor) -> Tensor:
+    """Predicted ``noise − data``.
+
+    ``x``: latents at noise level ``sigma`` (batch,) of 0 to 1, ``(batch, channels, frames)``; ``given``: see
+    :func:`condition`; ``known``: latents, of which those count where ``mask`` ``(batch, 1, frames)`` is 1.
+    """
+    out: Tensor = model(
+        hidden_states=x,
+        timestep=sigma,
+        encoder_hidden_states=given[:, None, :-1],
+        global_hidden_states=given,
+        local_add_cond=torch.cat([mask, known * mask], 1),
+        return_dict=False,
+    )[0]
+    return out
+
+
+def _load(kind: type[_Model], folder: pathlib.Path, device: str) -> _Model:
+    """One part of a checkpoint, in float32. Raises BackendError when a file is missing, broken, or holds NaN."""
+    path = folder / WEIGHTS
+    try:
+        config = json.loads((folder / "config.json").read_text("utf-8"))
+        model: _Model = kind.from_config(config)  # type: ignore[attr-defined]  # of diffusers' ConfigMixin
+        weights = load_file(path)
+        model.load_state_dict(weights)
+    except FileNotFoundError as error:
+        raise BackendError(f"{error.filename or path} is missing: the model is incomplete, install it again") from error
+    except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise BackendError(f"{path} cannot be read: {first}; install the model again") from error
+    if not all(bool(torch.isfinite(w).all()) for w in weights.values()):
+        raise BackendError(f"{path} holds weights that are not finite; install the model again")
+    return model.float().eval().to(device)
+
+
+class BundledBackend:
+    """Implements :class:`ambient.ports.Backend`. Call from one thread.
+
+    Raises BackendError, ModelNotFound.
+    """
+
+    def __init__(self, path: str | None = None, device: str = "cpu", threads: int | None = None) -> None:
+        self._info = describe(path or "bundled")
+        folder = pathlib.Path(self._info.path)
+        if threads is not None:
+            torch.set_num_threads(threads)
+        try:
+            self._device = torch.device(device)
+            torch.empty(1, device=self._device)
+        except (RuntimeError, AssertionError) as error:
+            raise BackendError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}") from error
+        self._transformer = _load(StableAudio3DiTModel, folder / "transformer", device)
+        self._codec = _load(AmbienceCodec, folder / "codec", device)
+        encoder = _load(PromptEncoder, folder / "prompt_encoder", "cpu")
+        tokenizer = folder / "prompt_encoder" / "tokenizer.json"
+        try:
+            self._reader = Reader(encoder, tokenizer)
+            self._schedule: dict[str, Any] = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
+        except Exception as error:  # tokenizers raises bare Exceptions
+            raise BackendError(f"{folder}: tokenizer or scheduler cannot be read: {error}") from error
+
+    @property
+    def info(self) -> ModelInfo:
+        """What the planner must know."""
+        return self._info
+
+    def generate(self, requests: Sequence[ClipRequest]) -> list[Clip | ClipFailure]:
+        """Makes one batch, equal lengths and steps together, answers in the order of the requests.
+
+        A clip depends on its own request only, not on what else is in the batch.
+        """
+        answers: dict[int, Clip | ClipFailure] = {}
+        groups: dict[tuple[int, int], list[int]] = {}
+        for i, request in enumerate(requests):
+            trouble = self._trouble(request)
+            if trouble:
+                answers[i] = ClipFailure(request, "error", trouble)
+            else:
+                groups.setdefault((request.latent_frames, max(1, request.steps)), []).append(i)
+        for (_, steps), members in groups.items():
+            batch = [requests[i] for i in members]
+            for i, answer in zip(members, self._safely(batch, steps), strict=True):
+                answers[i] = answer
+        return [answers[i] for i in range(len(requests))]
+
+    def _trouble(self, request: ClipRequest) -> str:
+        """Why a request cannot be served, or nothing."""
+        info, tail = self._info, request.tail
+        if not 1 <= request.latent_frames <= info.max_latent_frames:
+            return f"a clip has 1 to {info.max_latent_frames} latent frames, not {request.latent_frames}"
+        if request.start_frame % info.frames_per_latent:
+            return f"a clip starts at a multiple of {info.frames_per_latent} frames, not at {request.start_frame}"
+        if tail is not None and (tail.latents.shape[0] != info.latent_channels or tail.kept > request.latent_frames):
+            return f"a tail of shape {tail.latents.shape} does not fit {info.latent_channels} x {request.latent_frames}"
+        return ""
+
+    def _safely(self, batch: list[ClipRequest], steps: int) -> Sequence[Clip | ClipFailure]:
+        kind: FailureKind = "error"
+        try:
+            return self._generate(batch, steps)
+        except torch.OutOfMemoryError as error:
+            kind, message = "out_of_memory", str(error)
+        except Exception as error:  # whatever torch raises must become an answer: a stream waits for it
+            message = f"{type(error).__name__}: {error}"
+        return [ClipFailure(request, kind, message.splitlines()[0]) for request in batch]
+
+    @torch.inference_mode()
+    def _generate(self, batch: list[ClipRequest], steps: int) -> list[Clip | ClipFailure]:
+        began = time.perf_counter()
+        z = self._sample(batch, steps)
+        stored = z.cpu().numpy().astype(np.float16)
+        for i, request in enumerate(batch):
+            if request.tail is not None:
+                stored[i, :, : request.tail.kept] = request.tail.latents
+        sound = self._codec.decode(
+            torch.from_numpy(stored.astype(np.float32)).to(self._device),
+            [r.start_frame for r in batch],
+            [r.noise_seed for r in batch],
+        ).sample
+        audio = sound.transpose(1, 2).cpu().numpy()
+        each = (time.perf_counter() - began) / len(batch)
+        answers: list[Clip | ClipFailure] = []
+        for i, request in enumerate(batch):
+            if np.isfinite(audio[i]).all() and np.isfinite(stored[i]).all():
+                answers.append(Clip(request, np.ascontiguousarray(audio[i]), stored[i], each))
+            else:
+                answers.append(ClipFailure(request, "nan", "the model gave numbers that are not finite"))
+        return answers
+
+    def _sample(self, batch: list[ClipRequest], steps: int) -> Tensor:
+        """Latents ``(batch, channels, frames)`` of requests of one length."""
+        shape = (self._info.latent_channels, batch[0].latent_frames)
+        noise = torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(r.seed)) for r in batch])
+        known, mask = torch.zeros(len(batch), *shape), torch.zeros(len(batch), 1, shape[1])
+        for i, request in enumerate(batch):
+            if request.tail is not None:
+                known[i, :, : request.tail.kept] = torch.from_numpy(request.tail.latents.astype(np.float32))
+                mask[i, :, : request.tail.kept] = 1.0
+        one_shot = torch.tensor([float(r.one_shot) for r in batch])
+        wanted = condition(torch.stack([self._reader.mix(replace(r.prompt, avoid="")) for r in batch]), one_shot)
+        avoided = condition(torch.stack([self._reader.text(r.prompt.avoid) for r in batch]), one_shot)
+        guidance = torch.tensor([r.guidance for r in batch])[:, None, None]
+        guided = bool((guidance != 1).any())
+        noise, known, mask, wanted, avoided, guidance = (
+            x.to(self._device) for x in (noise, known, mask, wanted, avoided, guidance)
+        )
+        scheduler = FlowMatchEulerDiscreteScheduler.from_config(self._schedule)
+        scheduler.set_timesteps(steps, device=self._device)
+        x = noise
+        for i, timestep in enumerate(scheduler.timesteps):
+            sigma = scheduler.sigmas[i]
+            x = torch.where(mask > 0, (1 - sigma) * known + sigma * noise, x)
+            level = sigma.expand(len(batch))
+            if guided:
+                both = velocity(
+                    self._transformer,
+                    x.repeat(2, 1, 1),
+                    level.repeat(2),
+                    torch.cat([wanted, avoided]),
+                    known.repeat(2, 1, 1),
+                    mask.repeat(2, 1, 1),
+                )
+                towards, away = both.chunk(2)
+                flow = away + guidance * (towards - away)
+            else:
+                flow = velocity(self._transformer, x, level, wanted, known, mask)
+            x = scheduler.step(flow, timestep, x, return_dict=False)[0]
+        return torch.where(mask > 0, known, x)

@@ -1,0 +1,97 @@
+"""Open English phrases to meaning: a small student of a sentence transformer, in the teacher's own space.
+
+A narrow token table, two attention layers and a mean: a phrase becomes one unit vector. Meanings can be mixed: the
+point between "light wind" and "gale" is a meaning of its own.
+"""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Sequence
+from functools import lru_cache
+
+import torch
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+
+from ambient.messages import PromptMix
+
+__all__ = ["MAX_TOKENS", "PromptEncoder", "Reader"]
+
+MAX_TOKENS = 64
+"""Longer phrases are cut."""
+LEAD = 0.5
+"""Share of the first phrase (up to the first comma) in a prompt that goes on after it: what is named first is what
+must be heard, the rest is its surroundings."""
+
+
+class PromptEncoder(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers is not typed
+    """Token ids ``(batch, tokens)`` and mask → unit vectors ``(batch, dim)``."""
+
+    @register_to_config
+    def __init__(
+        self,
+        vocabulary: int = 30_522,
+        table_dim: int = 128,
+        dim: int = 384,
+        layers: int = 2,
+        heads: int = 12,
+        ff_dim: int = 1536,
+    ) -> None:
+        super().__init__()
+        self.table = nn.Embedding(vocabulary, table_dim)
+        self.widen = nn.Linear(table_dim, dim)
+        self.positions = nn.Parameter(torch.zeros(MAX_TOKENS, dim))
+        self.norm = nn.LayerNorm(dim, eps=1e-12)
+        self.blocks = nn.ModuleList(
+            nn.TransformerEncoderLayer(dim, heads, ff_dim, dropout=0.0, activation="gelu", batch_first=True)
+            for _ in range(layers)
+        )
+        for layer in self.blocks:
+            layer.norm1.eps = layer.norm2.eps = 1e-12
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        x = self.norm(self.widen(self.table(ids)) + self.positions[: ids.shape[1]])
+        away = mask == 0
+        for layer in self.blocks:
+            x = layer(x, src_key_padding_mask=away)
+        mean = (x * mask[..., None]).sum(1) / mask.sum(1, keepdim=True).clamp_min(1)
+        return nn.functional.normalize(mean, dim=-1)
+
+
+class Reader:
+    """Tokenizer and encoder together; remembers what it has read. Call from one thread."""
+
+    def __init__(self, encoder: PromptEncoder, tokenizer: pathlib.Path) -> None:
+        self._encoder = encoder
+        self._tokenizer = Tokenizer.from_file(str(tokenizer))
+        self._tokenizer.enable_truncation(MAX_TOKENS)
+        self._tokenizer.no_padding()
+        self._embed = lru_cache(maxsize=1024)(self._embed_once)
+
+    @torch.inference_mode()
+    def _embed_once(self, text: str) -> Tensor:
+        ids = torch.tensor([self._tokenizer.encode(text.lower()).ids])
+        embedded: Tensor = self._encoder(ids, torch.ones_like(ids))[0]
+        return embedded.clone()
+
+    def text(self, text: str) -> Tensor:
+        """Unit vector ``(dim,)`` of a prompt, its first phrase stressed; zeros for an empty one."""
+        whole = text.strip().rstrip(".")
+        if not whole:
+            return torch.zeros(self._encoder.config.dim)
+        lead = whole.split(",", 1)[0].strip()
+        meaning = self._embed(whole)
+        if lead and lead != whole:
+            meaning = LEAD * self._embed(lead) + (1 - LEAD) * meaning
+        return nn.functional.normalize(meaning, dim=-1)
+
+    def mix(self, prompt: PromptMix) -> Tensor:
+        """Unit vector ``(dim,)`` of a weighted mix of texts."""
+        return nn.functional.normalize(self.texts(prompt.parts), dim=-1)
+
+    def texts(self, parts: Sequence[tuple[str, float]]) -> Tensor:
+        """Weighted sum of the vectors of several texts, ``(dim,)``."""
+        return torch.stack([weight * self.text(text) for text, weight in parts]).sum(0)

