@@ -1,0 +1,22 @@
+"""What should be heard now: scene files, parameters, the state machine. No sound, no clocks, no threads."""
+
+from ambient.scene.diagram import draw_states
+from ambient.scene.loader import bundled_scenes, check_scene, find_scene, load_scene, parse_scene
+from ambient.scene.machine import Machine
+from ambient.scene.model import Scene
+from ambient.scene.report import TransitionRow, describe, simulate, transition_table
+
+__all__ = [
+    "Machine",
+    "Scene",
+    "TransitionRow",
+    "bundled_scenes",
+    "check_scene",
+    "describe",
+    "draw_states",
+    "find_scene",
+    "load_scene",
+    "parse_scene",
+    "simulate",
+    "transition_table",
+]

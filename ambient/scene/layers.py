@@ -1,0 +1,174 @@
+"""What each layer is at a moment: overrides by state, ladders by intensity, blends between states."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ambient.messages import LayerMoment, PromptMix, ScatterMoment
+from ambient.scene.model import Layer, LayerOverride, Number, Scene
+
+__all__ = ["LayerMixer"]
+
+_ONE = Number(value=1.0)
+_ZERO = Number(value=0.0)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Resolved:
+    """A layer with a state's overrides worked in."""
+
+    layer: Layer
+    intensity: Number
+    level: Number
+    width: Number
+    mute: bool
+    settings: str
+    overridden: bool
+
+
+class LayerMixer:
+    """Gives every layer's moment for shares of states and values of parameters."""
+
+    def __init__(self, scene: Scene, seed: int) -> None:
+        self._scene = scene
+        self._seed = seed & 0xFFFFFFFF
+        self._visits: dict[str, int] = {}
+        self._resolved = {(state, name): self._resolve(state, name) for state in scene.states for name in scene.layers}
+        self._text = functools.lru_cache(maxsize=4096)(self._mixed_text)
+
+    def visit(self, state: str, number: int) -> None:
+        """A state is entered for the ``number``-th time in all: its beds choose their variants anew."""
+        self._visits[state] = number
+
+    def mix(self, shares: Mapping[str, float], params: Mapping[str, float], state: str) -> tuple[LayerMoment, ...]:
+        """All layers, in the scene's order. ``shares`` of states sum to 1; ``state`` is the one that is entered."""
+        return tuple(self._layer(name, shares, params, state) for name in self._scene.layers)
+
+    def _layer(self, name: str, shares: Mapping[str, float], params: Mapping[str, float], state: str) -> LayerMoment:
+        gain = width = 0.0
+        heard: list[tuple[str, float, float]] = []
+        for other, share in shares.items():
+            r = self._resolved[other, name]
+            if r.mute or share <= 0:
+                continue
+            intensity = r.intensity.at(params)
+            part = share * intensity * 10 ** (r.level.at(params) / 20)
+            gain += part
+            width += share * r.width.at(params)
+            heard.append((other, share, intensity))
+        here = self._resolved[state, name]
+        muted = not heard
+        if muted:
+            heard = [(state, 1.0, here.intensity.at(params))]
+            width = here.width.at(params)
+        else:
+            width /= sum(h[1] for h in heard)
+        layer = here.layer
+        scatter = self._scatter(layer, state, params) if layer.scatter is not None else None
+        if scatter is not None and muted:
+            # a fired event sounds even where its layer is muted
+            gain = 0.0
+        prompt = scatter.variants[0] if scatter is not None else self._prompt(name, heard)
+        warm = self._scene.states[state].warm or any(
+            s.warm and not self._resolved[k, name].mute for k, s in self._scene.states.items()
+        )
+        return LayerMoment(
+            name=name,
+            prompt=prompt,
+            gain=gain,
+            muted=muted,
+            warm=warm,
+            width=width,
+            scatter=scatter,
+            family=layer.family,
+            role=layer.role,
+            model=layer.model,
+            steps=layer.steps,
+            guidance=layer.guidance,
+            why=self._why(here, state, shares, params, muted),
+        )
+
+    def _prompt(self, name: str, heard: list[tuple[str, float, float]]) -> PromptMix:
+        key = tuple((s, self._visits.get(s, 0), round(w, 3), round(i, 3)) for s, w, i in heard)
+        return self._text(name, key)
+
+    def _mixed_text(self, name: str, key: tuple[tuple[str, int, float, float], ...]) -> PromptMix:
+        weights: dict[str, float] = {}
+        for state, visit, share, intensity in key:
+            r = self._resolved[state, name]
+            for text, weight in self._rungs(name, r, visit, intensity):
+                full = text + r.settings
+                weights[full] = weights.get(full, 0.0) + share * weight
+        return PromptMix.of(weights, self._scene.avoid)
+
+    def _rungs(self, name: str, r: _Resolved, visit: int, intensity: float) -> list[tuple[str, float]]:
+        rungs = r.layer.prompt
+        if rungs[0].at is None:
+            pick = 0
+            if len(rungs) > 1:
+                index = list(self._scene.layers).index(name)
+                sequence = np.random.SeedSequence([self._seed, 3, index, visit])
+                pick = int(np.random.Generator(np.random.PCG64(sequence)).integers(len(rungs)))
+            return [(rungs[pick].text, 1.0)]
+        places = [float(rung.at or 0.0) for rung in rungs]
+        if intensity <= places[0]:
+            return [(rungs[0].text, 1.0)]
+        for i in range(1, len(places)):
+            if intensity <= places[i]:
+                part = (intensity - places[i - 1]) / (places[i] - places[i - 1])
+                return [(rungs[i - 1].text, 1 - part), (rungs[i].text, part)]
+        return [(rungs[-1].text, 1.0)]
+
+    def _scatter(self, layer: Layer, state: str, params: Mapping[str, float]) -> ScatterMoment:
+        spec = layer.scatter
+        assert spec is not None
+        return ScatterMoment(
+            every_seconds=None if spec.every is None else (spec.every[0], spec.every[1]),
+            rate_per_minute=None if spec.rate is None else spec.rate.at(params),
+            most=spec.most,
+            distance_m=(spec.distance[0], spec.distance[1]),
+            azimuth_deg=(spec.azimuth[0], spec.azimuth[1]),
+            gain_db=(spec.gain[0], spec.gain[1]),
+            bank=spec.bank,
+            variants=self._variants(tuple(rung.text for rung in layer.prompt)),
+        )
+
+    @functools.lru_cache(maxsize=256)  # noqa: B019 - lives as long as the scene does
+    def _variants(self, texts: tuple[str, ...]) -> tuple[PromptMix, ...]:
+        # a single event keeps its own words: settings would drown it
+        return tuple(PromptMix.of(text, self._scene.avoid) for text in texts)
+
+    def _why(
+        self, r: _Resolved, state: str, shares: Mapping[str, float], params: Mapping[str, float], muted: bool
+    ) -> tuple[str, ...]:
+        reasons = [f"state {state}" + (" changes it" if r.overridden else "")]
+        if len(shares) > 1:
+            others = ", ".join(f"{s} {100 * w:.0f} %" for s, w in shares.items())
+            reasons.append(f"blending: {others}")
+        if muted:
+            reasons.append("muted")
+        for name, number in (("intensity", r.intensity), ("level", r.level), ("width", r.width)):
+            if number.by is not None:
+                reasons.append(f"{name} {number.at(params):.2f} by {number.by} = {params[number.by]:.2f}")
+        return tuple(reasons)
+
+    def _resolve(self, state: str, name: str) -> _Resolved:
+        layer = self._scene.layers[name]
+        override: LayerOverride | None = self._scene.states[state].layers.get(name)
+        if override is not None:
+            changes = {k: getattr(override, k) for k in override.model_fields_set if getattr(override, k) is not None}
+            layer = layer.model_copy(update=changes)
+        settings = [s for s in (self._scene.states[state].setting, self._scene.setting) if s]
+        return _Resolved(
+            layer=layer,
+            intensity=layer.intensity or _ONE,
+            level=layer.level or _ZERO,
+            width=layer.width or _ONE,
+            mute=bool(layer.mute),
+            settings="".join(f", {s}" for s in settings),
+            overridden=override is not None,
+        )

@@ -1,0 +1,196 @@
+"""Scene files to scenes: reads, expands, validates, and reports every mistake at once."""
+
+from __future__ import annotations
+
+import difflib
+import pathlib
+from collections.abc import Iterable
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from ambient.errors import Problem, SceneError
+from ambient.scene.checks import check_meaning
+from ambient.scene.expand import expand
+from ambient.scene.model import Scene
+from ambient.scene.source import MOST_BYTES, Path, Source, read_source
+
+__all__ = ["bundled_scenes", "check_scene", "find_scene", "load_scene", "nearest", "parse_scene"]
+
+_TOKENS = 64
+"""Prompts longer than this many words are cut by text encoders; a warning from there on."""
+
+
+def load_scene(path: str | pathlib.Path) -> Scene:
+    """The scene in a file. Raises SceneError with all of its mistakes; warnings are in ``scene.warnings``."""
+    return parse_scene(_read(path), str(path))
+
+
+def parse_scene(raw: bytes | str, file: str = "scene.yaml") -> Scene:
+    """The scene in a text. Raises SceneError."""
+    scene, problems = _parse(raw if isinstance(raw, bytes) else raw.encode(), file)
+    if scene is None:
+        raise SceneError([p for p in problems if p.severity == "error"])
+    return scene.model_copy(update={"warnings": tuple(problems), "name": pathlib.Path(file).stem})
+
+
+def check_scene(path: str | pathlib.Path) -> list[Problem]:
+    """All mistakes and warnings of a file, in the order of the file. Raises SceneError if it cannot be read."""
+    return _parse(_read(path), str(path))[1]
+
+
+def bundled_scenes() -> list[str]:
+    """Names of the scenes that come with Ambient."""
+    return sorted(p.stem for p in _library().glob("*.yaml"))
+
+
+def find_scene(name: str) -> pathlib.Path:
+    """The file that a name on the command line means: a path, else a bundled scene. Raises SceneError."""
+    path = pathlib.Path(name)
+    if path.is_file():
+        return path
+    if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
+        advice = "it is a folder" if path.is_dir() else f"bundled scenes: {', '.join(bundled_scenes())}"
+        raise SceneError([Problem(name, 1, 1, "error", "there is no such file", advice)])
+    bundled = _library() / f"{name}.yaml"
+    if bundled.is_file():
+        return bundled
+    names = bundled_scenes()
+    near = nearest(name, names)
+    advice = f"did you mean {near!r}?" if near else f"bundled scenes: {', '.join(names)}"
+    raise SceneError([Problem(name, 1, 1, "error", "there is no scene file or bundled scene of that name", advice)])
+
+
+def nearest(name: str, names: Iterable[str]) -> str | None:
+    """The name that was probably meant."""
+    found = difflib.get_close_matches(str(name), list(names), 1, 0.6)
+    return found[0] if found else None
+
+
+def _library() -> pathlib.Path:
+    package = pathlib.Path(__file__).resolve().parent.parent
+    installed = package / "library"
+    return installed if installed.is_dir() else package.parent / "scenes"
+
+
+def _read(path: str | pathlib.Path) -> bytes:
+    try:
+        with pathlib.Path(path).open("rb") as file:
+            return file.read(MOST_BYTES + 1)
+    except OSError as error:
+        said = error.strerror or str(error)
+        raise SceneError([Problem(str(path), 1, 1, "error", f"the file cannot be read: {said}")]) from error
+
+
+def _parse(raw: bytes, file: str) -> tuple[Scene | None, list[Problem]]:
+    source = read_source(file, raw)
+    if source.data is None:
+        return None, sorted(source.problems)
+    data = expand(source)
+    scene: Scene | None = None
+    if data is not None:
+        for extra in ("name", "warnings"):
+            if extra in data:
+                source.error((extra,), f"unknown key {extra!r}", "a stream is named after its file", key=True)
+                del data[extra]
+        try:
+            scene = Scene.model_validate(data)
+        except ValidationError as error:
+            for fault in error.errors():
+                _report(source, data, fault)
+        else:
+            check_meaning(scene, source)
+            _long_prompts(scene, source)
+    problems = sorted(set(source.problems))
+    if any(p.severity == "error" for p in problems):
+        return None, problems
+    return scene, problems
+
+
+def _report(source: Source, data: dict[str, Any], fault: Any) -> None:
+    """One fault that pydantic found, in our words."""
+    path: Path = tuple(fault["loc"])
+    kind, context = fault["type"], fault.get("ctx", {})
+    value = fault.get("input")
+    shown = repr(value) if isinstance(value, str | int | float | bool) or value is None else "this"
+    if len(shown) > 60:
+        shown = shown[:57] + "…'"
+    if kind == "extra_forbidden":
+        known = _fields(path[:-1])
+        near = nearest(str(path[-1]), known)
+        advice = f"did you mean {near!r}?" if near else f"known here: {', '.join(known)}"
+        source.error(path, f"unknown key {str(path[-1])!r}", advice, key=True)
+    elif kind == "missing":
+        source.error(path[:-1], f"{path[-1]!r} is missing", _EXAMPLES.get(str(path[-1]), ""))
+    elif kind == "value_error":
+        message, _, advice = str(context.get("error", fault["msg"])).partition("; ")
+        source.error(path, message, advice)
+    elif kind == "literal_error":
+        choices = context.get("expected", "").replace(" or ", ", ")
+        if path == ("scene",):
+            source.error(path, f"scene format {shown} is not known", "this version of Ambient reads format 1")
+        else:
+            source.error(path, f"{shown} is not one of the choices", f"write {choices.replace(chr(39), '')}")
+    elif kind in ("greater_than_equal", "less_than_equal", "greater_than", "less_than"):
+        bound = context.get("ge", context.get("le", context.get("gt", context.get("lt"))))
+        word = "at least" if kind.startswith("greater") else "at most"
+        source.error(path, f"{shown} is out of range", f"it must be {word} {bound:g}")
+    else:
+        wanted = next((text for key, text in _TYPES.items() if kind.startswith(key)), fault["msg"])
+        source.error(path, f"{shown} is not {wanted}", _EXAMPLES.get(str(path[-1]) if path else "", ""))
+
+
+_TYPES = {
+    "float": "a number",
+    "int": "a whole number",
+    "finite": "a finite number",
+    "bool": "true or false",
+    "string_too_short": "a text: it is empty",
+    "string_too_long": "short enough (2,000 characters)",
+    "string_pattern": "a date such as 2025-06-21",
+    "string": "a text",
+    "dict": "a mapping (key: value lines)",
+    "model": "a mapping (key: value lines)",
+    "list": "a list such as [1, 2]",
+    "too_short": "long enough: more entries are needed",
+    "too_long": "short enough: there are too many entries",
+}
+_EXAMPLES = {
+    "scene": "begin the file with `scene: 1`",
+    "states": "such as `states: {forest: quiet beech forest at dawn}`",
+    "prompt": "such as `prompt: light rain on leaves`",
+    "to": "name the state that it leads to",
+    "curve": "such as [[0, 0], [1, 1]]",
+    "range": "such as [0, 1]",
+    "lat": "such as 52.1",
+    "lon": "such as 5.7",
+    "mute": "write true or false",
+}
+
+
+def _fields(path: Path) -> list[str]:
+    """Keys that are known at a path of the scene; list places and names of mappings lead on to what they hold."""
+    here: type[BaseModel] | None = Scene
+    for step in path:
+        if here is None:
+            break
+        field = next((f for n, f in here.model_fields.items() if step in (n, f.alias)), None)
+        if field is not None:
+            here = _part(field.annotation)
+    return [f.alias or n for n, f in here.model_fields.items() if not f.exclude] if here else []
+
+
+def _part(kind: Any) -> type[BaseModel] | None:
+    """The part inside an annotation such as ``dict[str, Layer]`` or ``Scatter | None``."""
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return kind
+    return next((found for inner in get_args(kind) if (found := _part(inner)) is not None), None)
+
+
+def _long_prompts(scene: Scene, source: Source) -> None:
+    for name, layer in scene.layers.items():
+        for i, rung in enumerate(layer.prompt):
+            if len(rung.text.split()) > _TOKENS:
+                path: Path = ("layers", name, "prompt", i)
+                advice = f"keep it to about {_TOKENS} words: models read no further"
+                source.warning(path, f"the prompt has {len(rung.text.split())} words", advice)

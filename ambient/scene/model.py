@@ -1,0 +1,334 @@
+"""What a scene is: the validated, immutable form of a scene file.
+
+Shorthands were expanded before (:mod:`ambient.scene.expand`), so every field has one shape here.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from ambient.errors import Problem
+
+__all__ = [
+    "Clock",
+    "Event",
+    "Layer",
+    "LayerOverride",
+    "Number",
+    "Param",
+    "Place",
+    "Rung",
+    "Scatter",
+    "Scene",
+    "State",
+    "Transition",
+    "Wander",
+    "duration",
+]
+
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h)$")
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_CLOCK = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])$")
+
+
+def duration(value: Any) -> float:
+    """Seconds of a text such as ``90s``. Raises ValueError without a unit."""
+    if isinstance(value, str) and (found := _DURATION.match(value.strip())):
+        return float(found[1]) * _UNITS[found[2]]
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        raise ValueError(f"a duration needs a unit; write {value:g}s, or {value:g}m for minutes")
+    raise ValueError(f"{value!r} is no duration; write a number and ms, s, m or h, such as 90s")
+
+
+def clock_minutes(value: Any) -> float:
+    """Minutes of a clock time such as ``"22:30"``. Raises ValueError."""
+    if isinstance(value, str) and (found := _CLOCK.match(value.strip())):
+        return int(found[1]) * 60 + int(found[2])
+    raise ValueError(f'{value!r} is no clock time; write "HH:MM", such as "22:30"')
+
+
+Duration = Annotated[float, BeforeValidator(duration)]
+Text = Annotated[str, Field(min_length=1, max_length=2000)]
+Name = Annotated[str, Field(min_length=1, max_length=64)]
+Pair = Annotated[list[float], Field(min_length=2, max_length=2)]
+DurationPair = Annotated[list[Duration], Field(min_length=2, max_length=2)]
+ClockTime = Annotated[float, BeforeValidator(clock_minutes)]
+
+
+def _ordered(pair: list[float]) -> list[float]:
+    if pair[0] > pair[1]:
+        raise ValueError(f"the range runs backwards; write [{pair[1]:g}, {pair[0]:g}]")
+    return pair
+
+
+class Part(BaseModel):
+    """Base of all parts: no unknown keys, no changes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Number(Part):
+    """A number, or one that a parameter drives along a curve, linear between points and held outside."""
+
+    value: float | None = None
+    by: Name | None = None
+    curve: list[Pair] | None = None
+
+    @model_validator(mode="after")
+    def _points(self) -> Number:
+        if self.by is None:
+            return self
+        points = self.curve or []
+        if len(points) < 2:
+            raise ValueError("a curve needs two points or more, such as [[0, 0], [1, 1]]")
+        for before, after in itertools.pairwise(points):
+            if after[0] <= before[0]:
+                raise ValueError(f"curve points must rise from left to right; {after[0]:g} follows {before[0]:g}")
+        return self
+
+    def at(self, params: Mapping[str, float]) -> float:
+        """The number now."""
+        if self.by is None:
+            return self.value or 0.0
+        x, points = params[self.by], self.curve or []
+        if x <= points[0][0]:
+            return points[0][1]
+        for (x0, y0), (x1, y1) in itertools.pairwise(points):
+            if x <= x1:
+                return y0 + (y1 - y0) * (x - x0) / (x1 - x0)
+        return points[-1][1]
+
+    def span(self) -> tuple[float, float]:
+        """Lowest and highest it can be."""
+        if self.by is None:
+            return (self.value or 0.0,) * 2
+        heights = [p[1] for p in self.curve or []]
+        return min(heights), max(heights)
+
+
+class Wander(Part):
+    """Slow bounded noise around a parameter's value."""
+
+    depth: float = Field(ge=0)
+    period: Duration = 300.0
+
+    @field_validator("period")
+    @classmethod
+    def _positive(cls, value: float) -> float:
+        if value <= 0:
+            raise ValueError("a period must be above 0")
+        return value
+
+
+class Param(Part):
+    """A quantity that drives layers and conditions."""
+
+    source: str | None = Field(default=None, alias="from")
+    range: Pair = [0.0, 1.0]
+    start: float | None = None
+    smooth: DurationPair = [0.0, 0.0]
+    wander: Wander | None = None
+    stale: Duration | None = None
+
+    _range = field_validator("range")(_ordered)
+
+    @model_validator(mode="after")
+    def _start_in_range(self) -> Param:
+        if self.start is not None and not self.range[0] <= self.start <= self.range[1]:
+            raise ValueError(f"start {self.start:g} lies outside the range {self.range[0]:g} to {self.range[1]:g}")
+        return self
+
+    @property
+    def initial(self) -> float:
+        """Where it starts: `start`, else the point of its range that is nearest to 0."""
+        return self.start if self.start is not None else min(max(0.0, self.range[0]), self.range[1])
+
+
+class Event(Part):
+    """Something that may be fired from outside."""
+
+    set: dict[str, float] = {}
+    hold: Duration | None = None
+    fire: Name | None = None
+
+
+class Rung(Part):
+    """One text of a prompt, at its intensity on a ladder; None for a plain text or a variant."""
+
+    at: float | None = None
+    text: Text
+
+
+class Scatter(Part):
+    """Single events instead of a bed."""
+
+    every: DurationPair | None = None
+    rate: Number | None = None
+    most: int = Field(default=4, ge=1, le=32)
+    distance: Pair = [10.0, 10.0]
+    azimuth: Pair = [-90.0, 90.0]
+    gain: Pair = [0.0, 0.0]
+    bank: int = Field(default=4, ge=1, le=32)
+
+    _ranges = field_validator("every", "distance", "azimuth", "gain")(
+        lambda pair: pair if pair is None else _ordered(pair)
+    )
+
+    @model_validator(mode="after")
+    def _one_clock(self) -> Scatter:
+        if (self.every is None) == (self.rate is None):
+            raise ValueError("give either `every` (an interval) or `rate` (per minute), and not both")
+        if self.every is not None and self.every[0] <= 0:
+            raise ValueError("an interval must be above 0")
+        if self.distance[0] <= 0:
+            raise ValueError("a distance must be above 0 m")
+        return self
+
+
+class _LayerFields(Part):
+    prompt: list[Rung] | None = None
+    intensity: Number | None = None
+    level: Number | None = None
+    mute: bool | None = None
+    width: Number | None = None
+    like: str | None = None
+    model: str | None = None
+    steps: int | None = Field(default=None, ge=1, le=200)
+    guidance: float | None = Field(default=None, ge=0, le=30)
+    family: Literal["geo", "bio", "anthro"] | None = None
+    role: Literal["keynote", "signal", "soundmark"] | None = None
+    scatter: Scatter | None = None
+
+    @field_validator("prompt")
+    @classmethod
+    def _ladder(cls, rungs: list[Rung] | None) -> list[Rung] | None:
+        if rungs is None:
+            return None
+        if not rungs:
+            raise ValueError("a prompt needs a text")
+        places = [r.at for r in rungs if r.at is not None]
+        if places and len(places) != len(rungs):
+            raise ValueError("either every text of a prompt has `at`, or none has")
+        for before, after in itertools.pairwise(places):
+            if after <= before:
+                raise ValueError(f"ladder steps must rise; {after:g} follows {before:g}")
+        return rungs
+
+
+class Layer(_LayerFields):
+    """One sound of the environment."""
+
+    prompt: list[Rung]
+
+
+class LayerOverride(_LayerFields):
+    """What a state changes about a layer."""
+
+
+class Transition(Part):
+    """One way out of a state. All given keys must hold."""
+
+    to: Name
+    when: str | None = None
+    hold: Duration | None = Field(default=None, alias="for")
+    after: DurationPair | None = None
+    at: ClockTime | None = None
+    event: Name | None = None
+    chance: float | None = Field(default=None, ge=0, le=1)
+    over: Duration = 45.0
+    through: Name | None = None
+
+    _after = field_validator("after")(lambda pair: pair if pair is None else _ordered(pair))
+
+    @model_validator(mode="after")
+    def _trigger(self) -> Transition:
+        if self.when is None and self.after is None and self.at is None and self.event is None:
+            raise ValueError("nothing triggers this transition; give `when`, `after`, `at` or `event`")
+        if self.hold is not None and self.when is None:
+            raise ValueError("`for` says how long a condition must hold; give `when` too")
+        return self
+
+    def why(self) -> str:
+        """The trigger in words, as the scene file has it."""
+        parts = []
+        if self.event is not None:
+            parts.append(f"event {self.event}")
+        if self.when is not None:
+            parts.append(self.when + (f" for {self.hold:g} s" if self.hold else ""))
+        if self.after is not None:
+            low, high = self.after
+            parts.append(f"after {low:g} s" if low == high else f"after {low:g} to {high:g} s")
+        if self.at is not None:
+            parts.append(f"at {int(self.at) // 60:02d}:{int(self.at) % 60:02d}")
+        if self.chance is not None:
+            parts.append(f"chance {self.chance:g}")
+        return ", ".join(parts)
+
+
+class State(Part):
+    """A phase of the environment."""
+
+    setting: str = ""
+    layers: dict[str, LayerOverride] = {}
+    stay: Duration | None = None
+    warm: bool = False
+    transitions: list[Transition] = []
+
+
+class Place(Part):
+    """Where on Earth the scene is."""
+
+    lat: float = Field(ge=-90, le=90)
+    lon: float = Field(ge=-180, le=180)
+    tz: str = "UTC"
+
+    @field_validator("tz")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except Exception:
+            raise ValueError(f"{value!r} is no time zone; write one such as Europe/Amsterdam") from None
+        return value
+
+
+class Clock(Part):
+    """Scene time."""
+
+    date: str | None = Field(default=None, pattern=r"^\d{4}-\d{2}-\d{2}$")
+    start: ClockTime | None = None
+    speed: float = Field(default=1.0, ge=0, le=100_000)
+
+
+class Scene(Part):
+    """A whole scene. ``warnings`` is what the loader found that still runs."""
+
+    scene: Literal[1]
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    loudness: float = Field(default=-24.0, ge=-60, le=-5)
+    setting: str = ""
+    avoid: str = ""
+    start: str | None = None
+    model: str | None = None
+    steps: int | None = Field(default=None, ge=1, le=200)
+    guidance: float | None = Field(default=None, ge=0, le=30)
+    place: Place | None = None
+    clock: Clock = Clock()
+    params: dict[str, Param] = {}
+    events: dict[str, Event] = {}
+    layers: dict[str, Layer] = {}
+    states: dict[str, State] = Field(min_length=1)
+    transitions: list[Transition] = []
+    name: str = Field(default="", exclude=True)
+    warnings: tuple[Problem, ...] = Field(default=(), exclude=True)
+
+    @property
+    def first(self) -> str:
+        """The state it starts in."""
+        return self.start or next(iter(self.states))

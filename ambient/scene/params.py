@@ -1,0 +1,105 @@
+"""Parameters at work: where they come from, how they move, and what they are at a frame.
+
+Between the moments at which something changes them, values are closed formulas of time. So a value at a frame does
+not depend on the block size, a forecast costs nothing, and a day is simulated in seconds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from ambient.messages import RATE
+from ambient.scene.model import Param
+
+__all__ = ["ParamState"]
+
+
+@dataclass(slots=True)
+class _Override:
+    value: float
+    until_frame: int | None
+
+
+class ParamState:
+    """One parameter. Frames never go back, except that ``at`` may be asked about any frame from the last change on.
+
+    ``sense`` gives the value of a source that is known at every frame (sun, clock); None for all others.
+    """
+
+    def __init__(self, spec: Param, seed: np.random.SeedSequence, sense: Callable[[int], float] | None) -> None:
+        self._low, self._high = spec.range
+        self._rise, self._fall = (s / 3 for s in spec.smooth)  # a one-pole has come 95 % of its way after 3 tau
+        self._initial = spec.initial
+        self._sense = sense
+        self._stale_frames = None if spec.stale is None else round(spec.stale * RATE)
+        self._base: float | None = None
+        self._base_frame = 0
+        self._fed = False
+        self._override: _Override | None = None
+        self._waves: list[tuple[float, float, float]] = []
+        if spec.wander is not None and sense is None:
+            # a sum of three slow sines whose periods have no common multiple: bounded, smooth, never the same
+            random = np.random.Generator(np.random.PCG64(seed))
+            for share, ratio in ((0.5, 1.0), (0.3, 0.381966), (0.2, 0.2360679)):
+                period = spec.wander.period * ratio * float(random.uniform(0.9, 1.1))
+                self._waves.append(
+                    (spec.wander.depth * share, 2 * math.pi / period, float(random.uniform(0, 2 * math.pi)))
+                )
+        self._anchor_frame = 0
+        self._anchor_value = self.target(0)
+
+    def target(self, frame: int) -> float:
+        """What the value is on its way to, within the range."""
+        override = self._override
+        if override is not None and (override.until_frame is None or frame < override.until_frame):
+            value = override.value
+        elif self._sense is not None and self._base is None:
+            value = self._sense(frame)
+        elif self._base is not None and not self._is_stale(frame):
+            value = self._base
+        else:
+            value = self._initial
+            for depth, speed, phase in self._waves:
+                value += depth * math.sin(speed * frame / RATE + phase)
+        return min(self._high, max(self._low, value))
+
+    def at(self, frame: int) -> float:
+        """The smoothed value at a frame."""
+        if not self._rise and not self._fall:
+            return self.target(frame)
+        target = self.target(self._anchor_frame)
+        tau = self._rise if target > self._anchor_value else self._fall
+        if not tau:
+            return target
+        passed = (frame - self._anchor_frame) / RATE
+        return target + (self._anchor_value - target) * math.exp(-passed / tau)
+
+    def settle(self, frame: int) -> None:
+        """Takes the value at a frame as the new beginning; called once a second, and before every change."""
+        self._anchor_value = self.at(frame)
+        self._anchor_frame = frame
+        if self._override is not None and self._override.until_frame is not None:
+            if frame >= self._override.until_frame:
+                self._override = None
+
+    def set(self, value: float, frame: int, hold_seconds: float | None = None, *, override: bool = False) -> None:
+        """Sets the value; with ``override``, for ``hold_seconds`` or until it is set again."""
+        self.settle(frame)
+        if override:
+            until = None if hold_seconds is None else frame + round(hold_seconds * RATE)
+            self._override = _Override(value, until)
+        else:
+            self._override = None
+            self._base, self._base_frame, self._fed = value, frame, False
+
+    def feed(self, value: float, frame: int) -> None:
+        """A value from the parameter's input; it can grow stale."""
+        self.settle(frame)
+        self._base, self._base_frame, self._fed = value, frame, True
+
+    def _is_stale(self, frame: int) -> bool:
+        return self._fed and self._stale_frames is not None and frame - self._base_frame > self._stale_frames

@@ -1,0 +1,157 @@
+"""YAML text to plain data with a position for every value.
+
+PyYAML's ``compose`` gives the positions; scalars are read as YAML 1.2 has them (``05:00`` and ``on`` are text), and
+nothing is overwritten silently: a key that stands twice is a mistake. Sizes are bounded, so that no file, however
+made, costs more than a moment.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from ambient.errors import Problem
+
+__all__ = ["Path", "Source", "read_source"]
+
+Path = tuple[str | int, ...]
+
+MOST_BYTES = 1 << 20
+MOST_VALUES = 20_000
+DEEPEST = 40
+
+_INT = re.compile(r"[-+]?[0-9]+$")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$")
+
+
+@dataclass(slots=True)
+class Source:
+    """Plain data and where each part of it stands: ``(line, column)`` from 1, by path; keys apart from values."""
+
+    file: str
+    data: Any = None
+    values: dict[Path, tuple[int, int]] = field(default_factory=dict)
+    keys: dict[Path, tuple[int, int]] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+    def place(self, path: Path, key: bool = False) -> tuple[int, int]:
+        """Where a path stands, or the nearest part of it that stands somewhere."""
+        while path:
+            if key and path in self.keys:
+                return self.keys[path]
+            if path in self.values:
+                return self.values[path]
+            path = path[:-1]
+        return self.values.get((), (1, 1))
+
+    def error(self, path: Path, message: str, advice: str = "", *, key: bool = False, offset: int = 0) -> None:
+        """Notes a mistake."""
+        line, column = self.place(path, key)
+        self.problems.append(Problem(self.file, line, column + offset, "error", message, advice))
+
+    def warning(self, path: Path, message: str, advice: str = "", *, key: bool = False) -> None:
+        """Notes something that would run, but hardly as meant."""
+        line, column = self.place(path, key)
+        self.problems.append(Problem(self.file, line, column, "warning", message, advice))
+
+
+def read_source(file: str, raw: bytes) -> Source:
+    """Reads a scene file's bytes. Mistakes are in ``problems``; ``data`` is None where nothing could be read."""
+    source = Source(file)
+    if len(raw) > MOST_BYTES:
+        source.error((), f"the file has {len(raw):,} bytes", f"a scene may have {MOST_BYTES:,}")
+        return source
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        source.problems.append(Problem(file, line, 1, "error", "the file is not UTF-8 text", "save it as UTF-8"))
+        return source
+    try:
+        node = yaml.compose(text, Loader=yaml.BaseLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        said = str(error.problem or error.context or "cannot be read")
+        source.problems.append(Problem(file, line, column, "error", f"this is not YAML: {said}", _hint(said)))
+        return source
+    except yaml.YAMLError as error:
+        position = getattr(error, "position", 0)
+        line = text[:position].count("\n") + 1
+        said = str(getattr(error, "reason", error)).splitlines()[0]
+        source.problems.append(Problem(file, line, 1, "error", f"this is not YAML: {said}"))
+        return source
+    except RecursionError:
+        source.error((), "the file is nested too deeply", f"{DEEPEST} levels are allowed")
+        return source
+    if node is None:
+        source.error((), "the file is empty", "a scene needs `scene: 1` and `states:`")
+        return source
+    budget = [MOST_VALUES]
+    source.data = _plain(node, (), source, budget, 0)
+    if budget[0] <= 0:
+        source.problems.clear()
+        source.data = None
+        source.error((), f"the file holds more than {MOST_VALUES:,} values", "aliases count each time they are used")
+    return source
+
+
+def _hint(said: str) -> str:
+    if "tab" in said or "'\\t'" in said:
+        return "indent with spaces"
+    if "mapping values are not allowed" in said:
+        return "put text that contains ': ' in quotes"
+    return ""
+
+
+def _plain(node: yaml.Node, path: Path, source: Source, budget: list[int], depth: int) -> Any:
+    budget[0] -= 1
+    if budget[0] <= 0:
+        return None
+    source.values[path] = (node.start_mark.line + 1, node.start_mark.column + 1)
+    if depth > DEEPEST:
+        source.error(path, f"this is nested more than {DEEPEST} levels deep")
+        return None
+    if isinstance(node, yaml.MappingNode):
+        out: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                line, column = key_node.start_mark.line + 1, key_node.start_mark.column + 1
+                source.problems.append(Problem(source.file, line, column, "error", "a key must be a plain word"))
+                continue
+            key = key_node.value
+            mark = (key_node.start_mark.line + 1, key_node.start_mark.column + 1)
+            if key in out:
+                first = source.keys[(*path, key)][0]
+                source.problems.append(
+                    Problem(source.file, *mark, "error", f"{key!r} stands here twice", f"it is in line {first} already")
+                )
+                continue
+            source.keys[(*path, key)] = mark
+            out[key] = _plain(value_node, (*path, key), source, budget, depth + 1)
+        return out
+    if isinstance(node, yaml.SequenceNode):
+        return [_plain(item, (*path, i), source, budget, depth + 1) for i, item in enumerate(node.value)]
+    return _scalar(node)
+
+
+def _scalar(node: yaml.Node) -> Any:
+    text = str(node.value)
+    if getattr(node, "style", None) is not None:
+        return text
+    if text in ("", "~", "null", "Null", "NULL"):
+        return None
+    if text in ("true", "True", "TRUE"):
+        return True
+    if text in ("false", "False", "FALSE"):
+        return False
+    if len(text) < 40 and _INT.match(text):
+        return int(text)
+    if len(text) < 40 and _FLOAT.match(text):
+        value = float(text)
+        return value if math.isfinite(value) else text
+    return text
