@@ -18,6 +18,11 @@ from ambient.errors import AmbientError, SceneError
 
 __all__ = ["main"]
 
+# One block's arithmetic is too small to share out: a second BLAS thread only fights the generator for its core.
+# This must stand before numpy is imported, here and in the worker processes that inherit it.
+for _name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+
 EPILOG = """\
 examples:
   ambient play forest                        play a bundled scene on the sound card, for ever

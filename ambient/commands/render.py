@@ -63,7 +63,7 @@ def _render(given: argparse.Namespace) -> int:
         engine = Engine(scene, generator, options)
         for name, value in given.assignments:
             try:
-                engine.machine.set_param(name, value)
+                engine.set_param(name, value)
             except ValueError as error:
                 raise AmbientError(f"--set: {error}") from error
         fire = [(frames(at), event) for at, event in given.timed]

@@ -111,13 +111,13 @@ class Bed:
             self.plan.drop()
             return Refused(None)
         audio = self._anchor.correct(clip.audio, placement.join_frame - placement.start_frame)
+        fade = placement.fade_frames
         if may_repair and before and clip.request.tail is not None:
-            join = self.timeline.try_join(audio, placement.start_frame, placement.join_frame, placement.fade_frames)
-            if join.failed:
+            tried = self.timeline.try_join(audio, placement.start_frame, placement.join_frame, fade)
+            if tried.failed:
                 self.plan.failed()
                 return Refused(f"{self.name}: clip {clip.request.key.index} joins badly, made again", True)
         self.plan.place(clip, placement, self.head)
-        fade = placement.fade_frames
         join = self.timeline.splice(audio, placement.start_frame, placement.join_frame, fade)
         self._anchor.learn(clip.audio)
         self._joins_ahead = [j for j in self._joins_ahead if j < join.middle_frame - fade]

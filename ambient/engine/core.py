@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import functools
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -42,6 +43,8 @@ __all__ = ["Counts", "Engine", "Options"]
 PLAN_EVERY_BLOCKS = 5
 LOOK_GRID_FRAMES = frames(0.64)
 """Forecasts are made on this grid."""
+NOMINAL_LUFS = -24.0
+"""About what one layer at full gain measures."""
 GAIN_SLEW = BLOCK_FRAMES / frames(0.03)
 """Share of a full-scale gain step that one block may take: 30 ms for a whole one, so that nothing clicks."""
 
@@ -111,7 +114,8 @@ class Engine:
         self._gains: dict[str, float] = {}
         self._flight: _Flight | None = None
         self._blocks = 0
-        self._loudness = LoudnessControl(scene.loudness)
+        self._happened: list[SceneEvent] = []
+        self._loudness = LoudnessControl(scene.loudness, self._expected_lufs())
         self._limiter = Limiter()
         self._late = False
         self._wired()
@@ -141,7 +145,8 @@ class Engine:
 
     def step(self) -> Block:
         """Makes the next block. Raises BackendError where offline rendering cannot go on."""
-        events = list(self.machine.advance(self.frame))
+        events = self._happened + self.machine.advance(self.frame)
+        self._happened = []
         self.moment = self.machine.look(self.frame)
         for event in events:
             layer = event.detail.get("layer")
@@ -155,6 +160,23 @@ class Engine:
         self.frame += BLOCK_FRAMES
         self._blocks += 1
         return block
+
+    def fire(self, event: str) -> None:
+        """Fires a named event with the next block. Raises ValueError."""
+        self._reach().fire(event)
+
+    def set_param(self, name: str, value: float) -> None:
+        """Sets a parameter from the next block on. Raises ValueError."""
+        self._reach().set_param(name, value)
+
+    def go(self, state: str, over_seconds: float | None = None) -> None:
+        """Starts a transition with the next block. Raises ValueError."""
+        self._reach().go(state, over_seconds)
+
+    def _reach(self) -> Machine:
+        """The machine, brought to the next block, so that what is done to it bears that block's frame."""
+        self._happened += self.machine.advance(self.frame)
+        return self.machine
 
     def seconds_ahead(self) -> float:
         """Seconds of generated sound in front of the playhead, in the layer that has least; 0 without any."""
@@ -183,6 +205,11 @@ class Engine:
             self.machine.advance(self.frame)
         self.moment = self.machine.look(self.frame)
         self._wired()
+
+    def _expected_lufs(self) -> float | None:
+        """Loudness to expect of the first moment, from the layers' gains and the models' nominal level."""
+        power = sum(m.gain**2 for m in self.moment.layers if not m.muted and m.scatter is None)
+        return NOMINAL_LUFS + 10 * math.log10(power) if power > 1e-4 else None
 
     def _wired(self) -> None:
         """Gives every layer of the scene its player, and drops those of layers that are gone."""
@@ -214,10 +241,10 @@ class Engine:
                 flight.answers[key] = answer
         done = len(flight.answers) == len(flight.requests)
         if self.options.live:
-            fresh, flight.answers = flight.answers, {}
-            flight.requests = tuple(r for r in flight.requests if (r.key.layer, r.seed) not in fresh)
-            for answer in fresh.values():
-                self._accept(answer)
+            if flight.answers:  # one a block: joining a clip takes a good part of one
+                key = next(iter(flight.answers))
+                self._accept(flight.answers.pop(key))
+                flight.requests = tuple(r for r in flight.requests if (r.key.layer, r.seed) != key)
             if not flight.requests:
                 self._flight = None
         elif done and self.frame >= flight.take_in_frame:

@@ -106,17 +106,17 @@ class LiveStream:
         if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
             raise ValueError(f"parameter {name!r} needs a finite number, not {value!r}")
         self._known("parameter", name, [p["name"] for p in self._description["params"]])
-        self._commands.put(lambda: self._engine.machine.set_param(name, float(value)))
+        self._commands.put(lambda: self._engine.set_param(name, float(value)))
 
     def fire(self, event: str) -> None:
         """Fires a named event."""
         self._known("event", event, self._description["events"])
-        self._commands.put(lambda: self._engine.machine.fire(event))
+        self._commands.put(lambda: self._engine.fire(event))
 
     def go(self, state: str) -> None:
         """Starts a transition to a state."""
         self._known("state", state, self._description["states"])
-        self._commands.put(lambda: self._engine.machine.go(state))
+        self._commands.put(lambda: self._engine.go(state))
 
     @staticmethod
     def _known(kind: str, name: str, names: Sequence[str]) -> None:

@@ -31,7 +31,7 @@ def render(
     events: list[SceneEvent] = []
     while done < length_frames:
         while waiting and waiting[0][0] < engine.frame + BLOCK_FRAMES:
-            engine.machine.fire(waiting.pop(0)[1])
+            engine.fire(waiting.pop(0)[1])
         block = engine.step()
         events += block.events
         audio = block.audio[skip:] if skip < BLOCK_FRAMES else block.audio[:0]

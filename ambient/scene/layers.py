@@ -93,7 +93,8 @@ class LayerMixer:
         )
 
     def _prompt(self, name: str, heard: list[tuple[str, float, float]]) -> PromptMix:
-        key = tuple((s, self._visits.get(s, 0), round(w, 3), round(i, 3)) for s, w, i in heard)
+        whole = sum(h[1] for h in heard)
+        key = tuple((s, self._visits.get(s, 0), round(w / whole, 3), round(i, 3)) for s, w, i in heard)
         return self._text(name, key)
 
     def _mixed_text(self, name: str, key: tuple[tuple[str, int, float, float], ...]) -> PromptMix:

@@ -103,7 +103,7 @@ class LoudnessControl:
 
     It follows the integrated loudness of the last minutes (half-life 3 min), so that a thunderclap or a lull keeps
     its place in the programme. During the first seconds, when a wrong guess is large, it moves at up to 6 dB/s;
-    later at up to 0.1 dB/s. It stands still in silence, and stays within ±18 dB.
+    later at up to 0.1 dB/s. ``expected_lufs``, where it can be told, is where it begins. It stands still in silence, and stays within ±18 dB.
     """
 
     SETTLE_SECONDS = 6.0
@@ -111,11 +111,13 @@ class LoudnessControl:
     SLOW_DB_PER_SECOND = 0.1
     MOST_DB = 18.0
 
-    def __init__(self, target_lufs: float = -24.0) -> None:
+    def __init__(self, target_lufs: float = -24.0, expected_lufs: float | None = None) -> None:
         self._target = target_lufs
         self._input = LoudnessMeter(half_life_seconds=180.0)
         self._output = LoudnessMeter(half_life_seconds=180.0)
         self._gain_db = 0.0
+        if expected_lufs is not None:
+            self._gain_db = float(np.clip(target_lufs - expected_lufs, -self.MOST_DB, self.MOST_DB))
 
     @property
     def gain_db(self) -> float:

@@ -62,7 +62,8 @@ class Timeline:
 
     def try_join(self, audio: Audio, start_frame: int, join_frame: int, fade_frames: int) -> Join:
         """The join that :meth:`splice` would make. Changes nothing."""
-        return self._join(audio, start_frame, *self._fade(audio, start_frame, join_frame, fade_frames))[0]
+        begin, end = self._fade(audio, start_frame, join_frame, fade_frames)
+        return self._join(audio, start_frame, begin, end)[0]
 
     def splice(self, audio: Audio, start_frame: int, join_frame: int, fade_frames: int) -> Join:
         """Leads over to ``audio``, whose first frame lies at ``start_frame``, by a crossfade around ``join_frame``.
@@ -168,6 +169,7 @@ def _score(before: Audio, after: Audio, clip: Audio, apart: int) -> tuple[float,
 
     level, spectral = step(_bands_db(before), _bands_db(after))
     stride = SIDE_FRAMES + apart
+    clip = clip[: 16 * SIDE_FRAMES]
     stretches = [_bands_db(clip[i : i + SIDE_FRAMES]) for i in range(0, len(clip) - SIDE_FRAMES + 1, SIDE_FRAMES)]
     far = max(1, stride // SIDE_FRAMES)
     others = [step(a, b) for a, b in zip(stretches, stretches[far:], strict=False)]

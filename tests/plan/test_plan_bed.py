@@ -19,9 +19,7 @@ STORM = PromptMix.of("storm")
 
 
 def ask(plan: BedPlan, now: int, wanted=lambda frame: CALM, ahead: int = 10 * RATE, lead: int = RATE // 2):
-    return plan.next_request(
-        now, wanted, offset_frames=0, ahead_frames=ahead, lead_frames=lead, steps=8, guidance=2.0
-    )
+    return plan.next_request(now, wanted, offset_frames=0, ahead_frames=ahead, lead_frames=lead, steps=8, guidance=2.0)
 
 
 def make(request: ClipRequest) -> Clip:
