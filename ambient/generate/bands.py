@@ -27,7 +27,7 @@ def band_centres() -> npt.NDArray[np.float64]:
     centres = [bin_hz * 0.25]
     while len(centres) < BANDS + 2:
         centres.append(centres[-1] + max(bin_hz, centres[-1] * _SPACING))
-    return np.minimum(np.array(centres), RATE / 2 - 1)
+    return np.asarray(np.minimum(centres, RATE / 2 - 1), np.float64)
 
 
 def band_filters() -> torch.Tensor:

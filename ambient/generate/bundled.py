@@ -120,8 +120,7 @@ class BundledBackend:
                 groups.setdefault((request.latent_frames, max(1, request.steps)), []).append(i)
         for (_, steps), members in groups.items():
             batch = [requests[i] for i in members]
-            for i, answer in zip(members, self._safely(batch, steps), strict=True):
-                answers[i] = answer
+            answers |= dict(zip(members, self._safely(batch, steps), strict=True))
         return [answers[i] for i in range(len(requests))]
 
     def _trouble(self, request: ClipRequest) -> str:

@@ -4,7 +4,9 @@ Encoding is exact and instant: log band powers of mid and side every 5 ms, 16 of
 whitened principal directions at 12.5 Hz. Decoding excites noise with the envelope that the latents describe. A
 small network refines the envelope (it begins at zero correction, so the linear reconstruction is its worst case)
 and decides, for every band and moment, how much is sounded through a 21 ms window (steady, fine in frequency) and
-how much through a 4 ms window with a shape in time of its own (drops, crackle, clicks).
+how much through a 4 ms window with a shape in time of its own (drops, crackle, clicks). What the latents cannot hold,
+the fast texture of a sound, is drawn at random as they describe it: how much the level of each band flickers, at
+three speeds, by itself or together with all others (McDermott and Simoncelli 2011 on sound textures).
 
 The noise depends on a seed and the absolute position on the timeline only: two decodes of the same latents coincide
 sample for sample, except within ``EDGE_LATENTS`` of either end of a clip.
@@ -24,7 +26,15 @@ from torch.nn import functional
 
 from ambient.generate.bands import BANDS, HOP, RATE, STACK, WINDOW, analyse, band_centres, band_filters
 
-__all__ = ["EDGE_LATENTS", "AmbienceCodec", "Decoded", "Encoded", "position_noise"]
+__all__ = [
+    "EDGE_LATENTS",
+    "AmbienceCodec",
+    "Decoded",
+    "Encoded",
+    "position_flicker",
+    "position_noise",
+    "smooth_flicker",
+]
 
 FRAME = HOP * STACK
 """Samples in a latent frame: 3,840."""
@@ -35,6 +45,8 @@ SHORT_HOP = 48
 SLOTS = HOP // SHORT_HOP
 GROUPS = 12
 """Band groups that share a shape in time within a hop."""
+SPEEDS = (1, 7, 25)
+"""Widths, in slots of 1 ms, of the windows that smooth the random flicker."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +76,33 @@ def position_noise(noise_seed: int, first: int, count: int) -> np.ndarray:
     return out.reshape(2, -1)
 
 
+def position_flicker(noise_seed: int, first: int, count: int) -> np.ndarray:
+    """Random flicker of unit variance for latent frames, float32 ``(speeds, 1 + GROUPS, count * slots)``.
+
+    Row 0 is common to all bands. Keyed by position like :func:`position_noise`; drawn a latent frame wider and then
+    smoothed, so that it too is the same wherever a clip begins.
+    """
+    slots = STACK * SLOTS
+    out = np.empty((len(SPEEDS), 1 + GROUPS, count + 2, slots), np.float32)
+    for i in range(count + 2):
+        key = np.array([(noise_seed + 1) * 0x9E3779B97F4A7C15 & (2**64 - 1), (first + i - 1) & (2**64 - 1)], np.uint64)
+        stream = np.random.Generator(np.random.Philox(key=key))
+        out[:, :, i] = stream.standard_normal((len(SPEEDS), 1 + GROUPS, slots), np.float32)
+    smooth = smooth_flicker(torch.from_numpy(out.reshape(len(SPEEDS), 1 + GROUPS, -1)))
+    return np.ascontiguousarray(smooth[..., slots:-slots].numpy())
+
+
+def smooth_flicker(white: Tensor) -> Tensor:
+    """White noise ``(..., speeds, rows, slots)`` smoothed to each speed, unit variance kept."""
+    out = []
+    for k, width in enumerate(SPEEDS):
+        window = torch.hann_window(width + 2, periodic=False)[1:-1]
+        x = white[..., k, :, :]
+        flat = functional.conv1d(x.reshape(-1, 1, x.shape[-1]), (window / window.norm())[None, None], padding="same")
+        out.append(flat.reshape(x.shape))
+    return torch.stack(out, -3)
+
+
 def _interpolation(bins: int, fft: int) -> Tensor:
     """Linear interpolation from band centres to FFT bins, ``(BANDS, bins)``; held outside."""
     centres = band_centres()[1:-1]
@@ -81,12 +120,12 @@ class _Refiner(nn.Module):
 
     def __init__(self, latent_dim: int, hidden: int) -> None:
         super().__init__()
-        self.outputs = 2 * BANDS + 2 * BANDS + 2 * GROUPS * SLOTS
+        self.outputs = 2 * BANDS + 2 * BANDS + 2 * GROUPS * SLOTS + 4 * GROUPS * len(SPEEDS)
         self.into = nn.Conv1d(2 * BANDS + latent_dim, hidden, 1)
         self.layers = nn.ModuleList(nn.Conv1d(hidden, hidden, 5, padding=2 * d, dilation=d) for d in (1, 2, 4, 4))
         self.out = nn.Conv1d(hidden, self.outputs, 1)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
+        for parameter in self.out.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, bands: Tensor, latents: Tensor) -> Tensor:
         x = self.into(torch.cat([(bands + 8.0) / 4.0, latents], 1))
@@ -99,7 +138,7 @@ class _Refiner(nn.Module):
 class AmbienceCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers is not typed
     """48 kHz stereo ↔ ``(latent_dim, 12.5 Hz)``. Call from one thread."""
 
-    @register_to_config
+    @register_to_config  # type: ignore[untyped-decorator]  # diffusers is not typed
     def __init__(
         self,
         sampling_rate: int = RATE,
@@ -144,24 +183,42 @@ class AmbienceCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers
         noise = np.stack(
             [position_noise(seed, start // FRAME, count) for seed, start in zip(seeds, starts, strict=True)]
         )
-        return Decoded(self.synthesise(latents, torch.from_numpy(noise)))
+        flicker = np.stack(
+            [position_flicker(seed, start // FRAME, count) for seed, start in zip(seeds, starts, strict=True)]
+        )
+        into = latents.device
+        return Decoded(self.synthesise(latents, torch.from_numpy(noise).to(into), torch.from_numpy(flicker).to(into)))
 
-    def synthesise(self, latents: Tensor, noise: Tensor) -> Tensor:
-        """Sound ``(batch, 2, samples)`` from latents and white noise ``(batch, 2, samples)`` (for mid and side)."""
+    def synthesise(self, latents: Tensor, noise: Tensor, flicker: Tensor) -> Tensor:
+        """Sound ``(batch, 2, samples)`` from latents, white noise ``(batch, 2, samples)`` (for mid and side) and
+        ``flicker`` ``(batch, speeds, 1 + GROUPS, slots)``."""
         batch, hops = len(latents), latents.shape[2] * STACK
         bands = self.envelope(latents)
         slow = latents.repeat_interleave(STACK, dim=2)
         y = self.refiner(bands, slow) if self.config.refined else bands.new_zeros(batch, self.refiner.outputs, hops)
-        change, share, shape = y.split([2 * BANDS, 2 * BANDS, 2 * GROUPS * SLOTS], 1)
+        change, share, shape, depth = y.split([2 * BANDS, 2 * BANDS, 2 * GROUPS * SLOTS, 4 * GROUPS * len(SPEEDS)], 1)
         power = (bands + change).reshape(batch * 2, BANDS, hops)
         share = (share - 4.0).reshape(batch * 2, BANDS, hops)
         shape = shape.reshape(batch * 2, GROUPS, SLOTS, hops)
+        shape = shape - torch.logsumexp(shape, 2, keepdim=True) + np.log(SLOTS)  # mean power in the hop stays
         white = noise.reshape(batch * 2, -1)
+        if self.config.refined:
+            moving = self._flicker(functional.softplus(depth - 3.0), flicker)
+            power = power + torch.einsum("ngh,gb->nbh", moving.mean(2), self.groups)
+            shape = shape + moving - moving.mean(2, keepdim=True)
         steady = self._steady(power + functional.logsigmoid(-share), white)
         if self.config.refined:
             steady = steady + self._sharp(power + functional.logsigmoid(share), shape, white)
         mid, side = steady.reshape(batch, 2, -1).unbind(1)
         return torch.stack([mid + side, mid - side], 1)
+
+    def _flicker(self, depth: Tensor, flicker: Tensor) -> Tensor:
+        """Random change of the log power of mid and side, ``(batch * 2, GROUPS, SLOTS, hops)``."""
+        batch, hops = depth.shape[0], depth.shape[2]
+        depth = depth.reshape(batch, 2, 2, len(SPEEDS), GROUPS, 1, hops)
+        field = flicker.reshape(batch, 1, len(SPEEDS), 1 + GROUPS, hops, SLOTS).transpose(-1, -2)
+        moving = (depth[:, :, 0] * field[:, :, :, :1] + depth[:, :, 1] * field[:, :, :, 1:]).sum(2)
+        return moving.reshape(batch * 2, GROUPS, SLOTS, hops).clamp(-9.0, 4.0)
 
     def _steady(self, power: Tensor, white: Tensor) -> Tensor:
         """Filters noise through the long window: ``power`` (N, BANDS, hops) of natural logarithms."""
@@ -175,7 +232,6 @@ class AmbienceCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers
     def _sharp(self, power: Tensor, shape: Tensor, white: Tensor) -> Tensor:
         """Filters noise through the short window; ``shape`` (N, GROUPS, SLOTS, hops) forms it within each hop."""
         hops = power.shape[2]
-        shape = shape - torch.logsumexp(shape, 2, keepdim=True) + np.log(SLOTS)  # mean power in the hop stays
         slots = torch.einsum("ngsh,gb->nhsb", shape, self.groups)
         fine = (power.transpose(1, 2)[:, :, None] + slots).reshape(len(power), hops * SLOTS, BANDS)
         left = SHORT // 2 - SHORT_HOP // 2

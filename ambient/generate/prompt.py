@@ -30,7 +30,7 @@ must be heard, the rest is its surroundings."""
 class PromptEncoder(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers is not typed
     """Token ids ``(batch, tokens)`` and mask → unit vectors ``(batch, dim)``."""
 
-    @register_to_config
+    @register_to_config  # type: ignore[untyped-decorator]  # diffusers is not typed
     def __init__(
         self,
         vocabulary: int = 30_522,
@@ -46,11 +46,9 @@ class PromptEncoder(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers
         self.positions = nn.Parameter(torch.zeros(MAX_TOKENS, dim))
         self.norm = nn.LayerNorm(dim, eps=1e-12)
         self.blocks = nn.ModuleList(
-            nn.TransformerEncoderLayer(dim, heads, ff_dim, dropout=0.0, activation="gelu", batch_first=True)
+            nn.TransformerEncoderLayer(dim, heads, ff_dim, 0.0, "gelu", layer_norm_eps=1e-12, batch_first=True)
             for _ in range(layers)
         )
-        for layer in self.blocks:
-            layer.norm1.eps = layer.norm2.eps = 1e-12
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         x = self.norm(self.widen(self.table(ids)) + self.positions[: ids.shape[1]])

@@ -1,6 +1,7 @@
 """``codec``: the linear analysis, and the network that refines its synthesis.
 
-The excitation stays noise; only envelopes are learned, by log band energies at four resolutions from 1.3 to 43 ms.
+The excitation stays noise; only envelopes are learned, by log band energies at four resolutions from 1.3 to 43 ms,
+and by statistics of the fast texture that the latents cannot hold in detail.
 Both sides of the loss are noisy in the same way, so a buzz in place of noise gains nothing. A correction is kept
 only if it lowers the loss on held-out stretches.
 """
@@ -17,12 +18,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ambient.generate.bands import RATE
-from ambient.generate.codec import FRAME, AmbienceCodec
+from ambient.generate.bands import RATE, STACK
+from ambient.generate.codec import FRAME, GROUPS, SLOTS, SPEEDS, AmbienceCodec, smooth_flicker
 from tools.training.features import principal, read
 
 RESOLUTIONS = ((64, 12), (256, 24), (768, 48), (2048, 96))
 """(window, bands) pairs of the loss."""
+TEXTURES = {256: 31, 768: 11}
+"""Windows whose fast texture is compared, and how many frames (about 85 ms) part fast from slow."""
 
 
 def mel_filters(window: int, bands: int) -> Tensor:
@@ -47,6 +50,7 @@ def distance(x: Tensor, y: Tensor, skip: int) -> Tensor:
     """Multi-resolution distance of log band energies of mid and side; ``skip`` samples at both ends do not count."""
     x, y = (torch.stack([s.mean(1), (s[:, 0] - s[:, 1]) / 2], 1)[..., skip:-skip].flatten(0, 1) for s in (x, y))
     total = x.new_zeros(())
+    texture = x.new_zeros(())
     for window, filters in FILTERS.items():
         taper = torch.hann_window(window)
         bands = []
@@ -54,10 +58,29 @@ def distance(x: Tensor, y: Tensor, skip: int) -> Tensor:
             frames = s.unfold(-1, window, window // 2) * taper
             power = torch.fft.rfft(frames).abs().square() / taper.square().sum()
             bands.append(torch.log(power @ filters + 1e-9))
-        total = total + (bands[0] - bands[1]).abs().mean()
+        total = total + 0.5 * (bands[0] - bands[1]).abs().mean()
         # the energy of a whole band over the stretch must come out right, which logarithms alone leave open
         total = total + 0.5 * (torch.logsumexp(bands[0], 1) - torch.logsumexp(bands[1], 1)).abs().mean()
-    return total / len(FILTERS)
+        if window in TEXTURES:
+            mine, theirs = (_texture(b, TEXTURES[window]) for b in bands)
+            texture = texture + sum(
+                (torch.log(m) - torch.log(t)).abs().mean() for m, t in zip(mine, theirs, strict=True)
+            )
+    return total / len(FILTERS) + texture / len(TEXTURES)
+
+
+def _texture(bands: Tensor, width: int) -> list[Tensor]:
+    """Statistics of the fast part of log band energies ``(batch, time, bands)``, each above 0."""
+    slow = torch.nn.functional.avg_pool1d(bands.transpose(1, 2), width, 1, width // 2, count_include_pad=False)
+    fast = bands - slow.transpose(1, 2)
+    together = fast.mean(2)
+    return [
+        fast.std(1) + 0.05,  # how much each band flickers
+        together.std(1) + 0.05,  # how much all do so together: clicks
+        (fast[:, 1:] - fast[:, :-1]).std(1) + 0.05,  # how fast
+        torch.relu(fast).pow(3).mean(1).add(1e-3).pow(1 / 3),  # how much by rare peaks: drops, crackle
+        torch.relu(together).pow(3).mean(1).add(1e-3).pow(1 / 3),
+    ]
 
 
 def linear(codec: AmbienceCodec, work: pathlib.Path) -> None:
@@ -123,7 +146,7 @@ def train(
     step, best = 0, float("inf")
     if checkpoint.exists():
         saved = torch.load(checkpoint, weights_only=False)
-        codec.refiner.load_state_dict(saved["now"])
+        codec.refiner.load_state_dict(saved["best"])
         optimiser.load_state_dict(saved["optimiser"])
         step, best = saved["step"], saved["best_loss"]
     best_state = {k: v.clone() for k, v in codec.refiner.state_dict().items()}
@@ -163,7 +186,7 @@ def train(
         x = sounds.batch(s["batch"], s["segment"])
         with torch.no_grad():
             z = codec.encode(x).latents
-        loss = distance(codec.synthesise(z, torch.randn_like(x)), x, FRAME)
+        loss = distance(codec.synthesise(z, torch.randn_like(x), flicker(len(x), s["segment"])), x, FRAME)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(codec.refiner.parameters(), 0.5)
@@ -172,14 +195,24 @@ def train(
         running.append(float(loss.detach()))
 
 
+def flicker(batch: int, latents: int, generator: torch.Generator | None = None) -> Tensor:
+    """Random flicker as :func:`ambient.generate.codec.position_flicker` gives it."""
+    white = torch.randn(batch, len(SPEEDS), 1 + GROUPS, latents * STACK * SLOTS, generator=generator)
+    return smooth_flicker(white)
+
+
 @torch.no_grad()
 def _held(codec: AmbienceCodec, x: Tensor) -> float:
     z = codec.encode(x).latents
-    noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
+    seeded = torch.Generator().manual_seed(1)
+    noise = torch.randn(x.shape, generator=seeded)
+    moving = flicker(len(x), z.shape[2], seeded)
     return float(
         np.mean(
             [
-                float(distance(codec.synthesise(z[i : i + 6], noise[i : i + 6]), x[i : i + 6], FRAME))
+                float(
+                    distance(codec.synthesise(z[i : i + 6], noise[i : i + 6], moving[i : i + 6]), x[i : i + 6], FRAME)
+                )
                 for i in range(0, len(x), 6)
             ]
         )

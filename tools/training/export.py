@@ -20,7 +20,7 @@ from tools.training.diffusion import build
 
 
 def export(work: pathlib.Path, out: pathlib.Path, settings: dict[str, Any]) -> int:
-    """Writes the model into ``out``. ``settings``: what planners must know, and ``shift``. Returns its size in bytes."""
+    """Writes the model into ``out``; ``settings``: ``shift`` and what planners must know. Returns its size in bytes."""
     about = {k: v for k, v in settings.items() if k != "shift"}
     trained = torch.load(work / "diffusion.pt", weights_only=False, map_location="cpu")
     transformer = build(trained["settings"])
@@ -55,3 +55,4 @@ def _write(part: nn.Module, folder: pathlib.Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     part.save_config(folder)  # type: ignore[operator]  # of diffusers' ConfigMixin
     save_file({k: v.detach().half().contiguous() for k, v in part.state_dict().items()}, folder / WEIGHTS)
+    (folder / WEIGHTS).chmod(0o644)  # safetensors writes for the owner alone

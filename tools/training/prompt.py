@@ -65,7 +65,8 @@ def phrases(count: int, vocabulary: list[str], known: list[str], seed: int = 0) 
         elif kind < 0.45:
             text = f"{pick(_MANNERS)} {pick(sounds)} in the {pick(_PLACES)} {pick(_TIMES)}"
         elif kind < 0.6:
-            text = f"{pick(_MANNERS)} {pick(vocabulary)} {pick(['in', 'on', 'near', 'of', 'and', 'behind'])} {pick(vocabulary)}"
+            between = pick(["in", "on", "near", "of", "and", "behind"])
+            text = f"{pick(_MANNERS)} {pick(vocabulary)} {between} {pick(vocabulary)}"
         elif kind < 0.7:
             text = (
                 f"{pick(['sound of', 'ambience of', 'inside', 'near', ''])} {pick(vocabulary)} {pick(_TIMES)}".strip()

@@ -1,0 +1,153 @@
+"""The bundled backend keeps the contract of ports.Backend, and says clearly why it cannot load."""
+
+from __future__ import annotations
+
+import pathlib
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from ambient.errors import BackendError, ModelNotFound
+from ambient.generate.bundled import WEIGHTS, BundledBackend
+from ambient.generate.catalogue import MODELS
+from ambient.generate.loading import load_backend
+from ambient.messages import Clip, ClipFailure, ClipKey, ClipRequest, PromptMix, Tail
+
+
+@pytest.fixture(scope="module")
+def backend() -> BundledBackend:
+    return BundledBackend(threads=1)
+
+
+def request(
+    text: str = "rain on leaves", *, frames: int = 32, index: int = 0, steps: int = 2, **more: object
+) -> ClipRequest:
+    made = ClipRequest(ClipKey("layer", index), 0, frames, 0, 77 + index, 3, PromptMix.of(text), steps, 2.0)
+    return replace(made, **more)  # type: ignore[arg-type]  # fields of any type
+
+
+def clip(backend: BundledBackend, wanted: ClipRequest) -> Clip:
+    (answer,) = backend.generate([wanted])
+    assert isinstance(answer, Clip), answer
+    return answer
+
+
+def test_shape_type_and_level(backend: BundledBackend) -> None:
+    made = clip(backend, request("heavy rain", frames=64, steps=8))
+    assert made.audio.shape == (64 * 3840, 2) and made.audio.dtype == np.float32
+    assert made.latents.shape == (64, 64) and made.latents.dtype == np.float16
+    rms = 10 * np.log10(np.square(made.audio).mean())
+    assert -40 < rms < -14
+    assert np.abs(made.audio).max() < 4
+
+
+def test_same_request_same_samples_and_each_seed_its_own(backend: BundledBackend) -> None:
+    one = clip(backend, request())
+    np.testing.assert_array_equal(one.audio, clip(backend, request()).audio)
+    assert not np.allclose(one.latents, clip(backend, request(seed=5)).latents, atol=0.1)
+    assert not np.allclose(one.latents, clip(backend, request("a clock ticking")).latents, atol=0.1)
+    moved = clip(backend, request(start_frame=3840 * 1000))
+    np.testing.assert_array_equal(moved.latents, one.latents)  # only the noise knows the place
+    assert not np.allclose(moved.audio, one.audio, atol=1e-3)
+
+
+def test_the_company_in_a_batch_does_not_matter(backend: BundledBackend) -> None:
+    tail = Tail(np.zeros((64, 8), np.float16))
+    batch = [
+        request(),
+        request("wind", index=1, frames=24),
+        request("owl", index=2, one_shot=True),
+        request(index=3, tail=tail),
+    ]
+    together = backend.generate(batch)
+    for wanted, answer in zip(batch, together, strict=True):
+        assert isinstance(answer, Clip) and answer.request is wanted
+        alone = clip(backend, wanted)
+        np.testing.assert_allclose(answer.latents.astype(np.float32), alone.latents.astype(np.float32), atol=0.02)
+
+
+def test_the_tail_is_kept_exactly(backend: BundledBackend) -> None:
+    before = clip(backend, request(frames=40))
+    tail = Tail(before.latents[:, -12:])
+    after = clip(backend, request(frames=40, index=1, tail=tail, start_frame=28 * 3840))
+    np.testing.assert_array_equal(after.latents[:, :12], tail.latents)
+    edge = backend.info.edge_latents * 3840  # both decodes of the kept region are one sound, away from the ends
+    old, new = before.audio[28 * 3840 + edge : -edge], after.audio[edge : 12 * 3840 - edge]
+    np.testing.assert_allclose(old, new, atol=2e-4)
+
+
+def test_guidance_and_what_to_avoid_matter(backend: BundledBackend) -> None:
+    plain = clip(backend, request(guidance=1.0))
+    assert not np.allclose(plain.latents, clip(backend, request(guidance=4.0)).latents, atol=0.1)
+    avoiding = clip(backend, request(prompt=PromptMix.of("rain on leaves", avoid="music, speech")))
+    assert not np.allclose(clip(backend, request()).latents, avoiding.latents, atol=0.05)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        request(frames=100_000),
+        request(frames=0),
+        request(start_frame=7),
+        request(tail=Tail(np.zeros((3, 4), np.float16))),
+        request(tail=Tail(np.zeros((64, 99), np.float16))),
+    ],
+)
+def test_a_bad_request_is_answered_beside_good_ones(backend: BundledBackend, bad: ClipRequest) -> None:
+    good = request()
+    first, second = backend.generate([bad, good])
+    assert isinstance(first, ClipFailure) and first.kind == "error" and first.request is bad
+    assert isinstance(second, Clip) and second.request is good
+
+
+def test_not_a_number_is_a_failure(backend: BundledBackend) -> None:
+    (answer,) = backend.generate([request(tail=Tail(np.full((64, 4), np.nan, np.float16)))])
+    assert isinstance(answer, ClipFailure) and answer.kind == "nan"
+
+
+@pytest.fixture
+def copy(tmp_path: pathlib.Path) -> pathlib.Path:
+    return pathlib.Path(shutil.copytree(MODELS / "bundled", tmp_path / "model"))
+
+
+@pytest.mark.parametrize("part", ["transformer", "codec", "prompt_encoder"])
+def test_truncated_weights(copy: pathlib.Path, part: str) -> None:
+    path = copy / part / WEIGHTS
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(BackendError, match=f"{part}.*cannot be read.*install the model again"):
+        BundledBackend(str(copy))
+
+
+def test_missing_weights_tokenizer_and_wrong_shapes(copy: pathlib.Path) -> None:
+    tokenizer = copy / "prompt_encoder" / "tokenizer.json"
+    tokenizer.write_text("{")
+    with pytest.raises(BackendError, match="tokenizer"):
+        BundledBackend(str(copy))
+    path = copy / "codec" / WEIGHTS
+    weights = load_file(path)
+    save_file({k: v[:1].contiguous() for k, v in weights.items()}, path)
+    with pytest.raises(BackendError, match=r"codec.*cannot be read"):
+        BundledBackend(str(copy))
+    path.unlink()
+    with pytest.raises(BackendError, match=r"codec.*missing"):
+        BundledBackend(str(copy))
+
+
+def test_weights_that_are_not_finite(copy: pathlib.Path) -> None:
+    path = copy / "codec" / WEIGHTS
+    weights = load_file(path)
+    weights["mean"][0] = torch.nan
+    save_file(weights, path)
+    with pytest.raises(BackendError, match="not finite"):
+        BundledBackend(str(copy))
+
+
+def test_unknown_model_and_device() -> None:
+    with pytest.raises(ModelNotFound):
+        BundledBackend("nosuch")
+    with pytest.raises(BackendError, match="device 'cuda:99' cannot be used"):
+        load_backend(BundledBackend(threads=1).info, device="cuda:99")

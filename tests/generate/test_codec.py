@@ -1,0 +1,92 @@
+"""The codec: what it keeps, and that its noise belongs to the timeline."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ambient.generate.bundled import _load
+from ambient.generate.catalogue import MODELS
+from ambient.generate.codec import EDGE_LATENTS, FRAME, AmbienceCodec, position_flicker, position_noise
+
+
+@pytest.fixture(scope="module")
+def codec() -> AmbienceCodec:
+    return _load(AmbienceCodec, MODELS / "bundled" / "codec", "cpu")
+
+
+def noise(frames: int, side: float = 0.5, seed: int = 0) -> torch.Tensor:
+    """White noise at about -26 dBFS, ``(1, 2, samples)``."""
+    mid, other = torch.randn(2, frames * FRAME, generator=torch.Generator().manual_seed(seed)) * 0.045
+    return torch.stack([mid + side * other, mid - side * other])[None]
+
+
+def level(x: torch.Tensor) -> float:
+    return float(10 * torch.log10(x.square().mean()))
+
+
+@given(st.integers(0, 2**63 - 1), st.integers(0, 10**9), st.integers(0, 5), st.integers(1, 3))
+@settings(max_examples=25, deadline=None)
+def test_noise_depends_on_seed_and_position_only(seed: int, first: int, skip: int, count: int) -> None:
+    whole, part = position_noise(seed, first, skip + count), position_noise(seed, first + skip, count)
+    np.testing.assert_array_equal(whole[:, skip * FRAME :], part)
+    assert not np.array_equal(position_noise(seed ^ 1, first + skip, count), part)
+
+
+def test_flicker_depends_on_position_only() -> None:
+    whole, part = position_flicker(5, 100, 6), position_flicker(5, 102, 3)
+    np.testing.assert_allclose(whole[..., 160:400], part, atol=1e-5)
+    assert 0.8 < position_flicker(1, 0, 60).std() < 1.2
+
+
+@torch.inference_mode()
+def test_overlapping_decodes_coincide_inside(codec: AmbienceCodec) -> None:
+    z = codec.encode(noise(30)).latents
+    one = codec.decode(z[..., :20], [40 * FRAME], [9]).sample
+    two = codec.decode(z[..., 10:], [50 * FRAME], [9]).sample
+    edge = EDGE_LATENTS * FRAME
+    a, b = one[..., 10 * FRAME + edge : 20 * FRAME - edge], two[..., edge : 10 * FRAME - edge]
+    assert float((a - b).abs().max()) < 1e-4
+    other = codec.decode(z[..., 10:], [50 * FRAME], [10]).sample[..., edge : 10 * FRAME - edge]
+    assert float((a - other).abs().max()) > 0.01
+
+
+@torch.inference_mode()
+def test_level_and_spectrum_survive(codec: AmbienceCodec) -> None:
+    x = noise(40)
+    y = codec.decode(codec.encode(x).latents, [0], [1]).sample
+    assert y.shape == x.shape
+    inside = slice(2 * FRAME, -2 * FRAME)
+    assert abs(level(y[..., inside]) - level(x[..., inside])) < 2.0
+    slope = torch.linspace(0, -60, x.shape[-1] // 2 + 1)
+    dark = torch.fft.irfft(torch.fft.rfft(x) * 10 ** (slope / 20), n=x.shape[-1])
+    again = codec.decode(codec.encode(dark).latents, [0], [1]).sample
+    spectra = [torch.fft.rfft(s[0].mean(0)).abs().square() for s in (dark, again)]
+    hz = torch.linspace(0, 24_000, len(spectra[0]))
+    centroids = [float((s * hz).sum() / s.sum()) for s in spectra]
+    assert centroids[1] == pytest.approx(centroids[0], rel=0.25)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("side", [0.1, 0.7])
+def test_width_survives(codec: AmbienceCodec, side: float) -> None:
+    x = noise(40, side)
+    y = codec.decode(codec.encode(x).latents, [0], [1]).sample
+    width = [level(s[:, 0] - s[:, 1]) - level(s[:, 0] + s[:, 1]) for s in (x, y)]
+    assert abs(width[1] - width[0]) < 3.0
+
+
+@torch.inference_mode()
+def test_clicks_stay_clicks(codec: AmbienceCodec) -> None:
+    """Rain must not become surf: isolated clicks come back far more peaked than noise of the same power."""
+    x = noise(40) * 0.02
+    at = torch.randint(0, x.shape[-1], (60,), generator=torch.Generator().manual_seed(3))
+    for k in at:
+        x[..., k : k + 48] += torch.randn(48) * 0.4
+    y = codec.decode(codec.encode(x).latents, [0], [1]).sample[0].mean(0)
+    short = y[: len(y) // 96 * 96].reshape(-1, 96).square().mean(1)
+    assert float(short.max() / short.mean()) > 15  # noise: below 2
+    assert float(short.median() / short.mean()) < 0.3  # noise: near 1
