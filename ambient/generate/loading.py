@@ -8,8 +8,16 @@ from ambient.ports import Backend
 __all__ = ["load_backend"]
 
 
-def load_backend(info: ModelInfo, device: str = "cpu", threads: int | None = None) -> Backend:
-    """Loads a model. ``threads``: torch's threads within an operation. Raises BackendError with a clear message."""
+def load_backend(info: ModelInfo, device: str = "auto", threads: int | None = None) -> Backend:
+    """Loads a model. Raises BackendError with a clear message.
+
+    ``device``: where it computes, as torch names it; ``auto`` takes cuda, then mps, then cpu. ``threads``: torch's
+    threads within an operation; None takes one, which is steadiest beside playout (see docs/model.md).
+    """
+    import torch
+
     from ambient.generate.bundled import BundledBackend
 
-    return BundledBackend(info.path or None, device=device, threads=threads)
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    return BundledBackend(info.path or None, device=device, threads=threads or 1)
