@@ -133,7 +133,7 @@ def _transition(t: Transition, path: Path, scene: Scene, source: Source, conditi
         return
     missing = [n for n in condition.names if n not in scene.params]
     for name in missing:
-        near = difflib.get_close_matches(name, list(scene.params), 1, 0.5)
+        near = difflib.get_close_matches(name, list(scene.params), 1, 0.6)
         advice = f"did you mean {near[0]!r}?" if near else _listed("parameters", scene.params)
         source.error(where, f"unknown parameter {name!r}", advice, offset=condition.names[name])
     if not missing:
@@ -187,7 +187,7 @@ def _flapping(scene: Scene, source: Source, conditions: dict[Path, Condition]) -
 
 def _unknown(source: Source, path: Path, kind: str, name: str, names: Iterable[str], *, key: bool = False) -> None:
     names = list(names)
-    near = difflib.get_close_matches(name, names, 1, 0.5)
+    near = difflib.get_close_matches(name, names, 1, 0.6)
     advice = f"did you mean {near[0]!r}?" if near else _listed(f"{kind}s", names)
     source.error(path, f"unknown {kind} {name!r}", advice, key=key)
 

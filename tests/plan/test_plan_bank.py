@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -74,7 +75,7 @@ def test_the_same_seed_gives_the_same_night_in_any_block_size() -> None:
 def test_none_plays_twice_running() -> None:
     scatter = replace(SCATTER, every_seconds=(1.0, 2.0))
     shots = play(stocked(scatter), scatter, 0.2)
-    assert all(a.index != b.index for a, b in zip(shots, shots[1:], strict=False))
+    assert all(a.index != b.index for a, b in itertools.pairwise(shots))
     assert len({s.index for s in shots}) > scatter.bank  # worn clips are replaced
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -43,7 +45,7 @@ def test_every_clip_continues_the_exact_latents_before_it() -> None:
     plan = BedPlan("leaves", INFO, 7)
     clips = grow(plan, 0) + grow(plan, 8 * RATE) + grow(plan, 16 * RATE)
     assert clips[0].request.tail is None
-    for before, after in zip(clips, clips[1:], strict=False):
+    for before, after in itertools.pairwise(clips):
         tail = after.request.tail
         assert tail is not None
         start = (after.request.start_frame - before.request.start_frame) // PER
@@ -101,7 +103,7 @@ def test_a_far_blend_is_walked_in_steps() -> None:
 
     plan = BedPlan("leaves", INFO, 7)
     mixes = [c.request.prompt for now in range(0, 20 * RATE, RATE) for c in grow(plan, now, blend)]
-    steps = [a.distance(b) for a, b in zip(mixes, mixes[1:], strict=False)]
+    steps = [a.distance(b) for a, b in itertools.pairwise(mixes)]
     assert len(mixes) >= 5
     assert max(steps) <= 0.3
 

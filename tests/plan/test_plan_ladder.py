@@ -69,9 +69,7 @@ def test_pace_predicts_what_it_saw_and_believes_bad_news_sooner() -> None:
 @given(st.lists(st.tuples(st.integers(0, 20), st.integers(1, 40)), min_size=1, max_size=12))
 def test_a_track_is_what_was_put_last(puts: list[tuple[int, int]]) -> None:
     track, model = LatentTrack(keep=64), {}
-    value = 0
-    for back, length in puts:
-        value += 1
+    for value, (back, length) in enumerate(puts, start=1):
         kept = min(back, track.end - track.start)
         start = track.end - kept
         latents = np.full((2, kept + length), value, np.float16)
