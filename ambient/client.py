@@ -33,6 +33,9 @@ from ambient.sinks.protocol import (
 
 __all__ = ["Stream", "connect", "decode"]
 
+QUEUED_FRAMES = 256
+"""Frames that may wait to be read, 5 s: a full queue also holds back the server's goodbye."""
+
 
 def connect(
     url: str,
@@ -79,7 +82,12 @@ class Stream:
         """Connects. Raises ProtocolError where the server refuses, OSError where there is none."""
         try:
             self._connection = await _connect(
-                self._url, subprotocols=[Subprotocol(SUBPROTOCOL)], compression=None, max_size=2**20
+                self._url,
+                subprotocols=[Subprotocol(SUBPROTOCOL)],
+                compression=None,
+                max_size=2**20,
+                max_queue=QUEUED_FRAMES,
+                close_timeout=2.0,
             )
         except InvalidHandshake as error:
             raise ProtocolError(Close.POLICY, f"{self._url}: {error}") from error
@@ -97,12 +105,11 @@ class Stream:
         while True:
             try:
                 data = await self._opened.recv()
-            except ConnectionClosed as error:
-                code = error.rcvd.code if error.rcvd is not None else 1006
-                reason = error.rcvd.reason if error.rcvd is not None else "the connection broke"
-                if code in (1000, Close.SHUTDOWN):
+            except ConnectionClosed as closed:
+                error = _mapped(closed)
+                if error.close_code in (1000, Close.SHUTDOWN):
                     raise StopAsyncIteration from None
-                raise ProtocolError(code, reason) from error
+                raise error from closed
             if isinstance(data, bytes):
                 return unpack_frame(data)
             message = parse(data, SERVER_TYPES)
@@ -132,7 +139,16 @@ class Stream:
         return self._connection
 
     async def _send(self, kind: str, payload: Mapping[str, Any]) -> None:
-        await self._opened.send(build(kind, payload))
+        try:
+            await self._opened.send(build(kind, payload))
+        except ConnectionClosed as closed:
+            raise _mapped(closed) from closed
+
+
+def _mapped(closed: ConnectionClosed) -> ProtocolError:
+    if closed.rcvd is None:
+        return ProtocolError(1006, "the connection broke")
+    return ProtocolError(closed.rcvd.code, closed.rcvd.reason)
 
 
 def decode(frame: Frame) -> Audio:

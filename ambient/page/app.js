@@ -98,8 +98,8 @@ const handlers = {
   },
   event(payload) {
     if (payload.kind === "event") note(pretty(payload.name));
-    if (payload.kind === "oneshot") note(pretty(payload.layer ?? payload.name), place(payload), true);
-    if (payload.kind === "fault") note("Repaired", payload.name, true);
+    if (payload.kind === "oneshot") glimpse(payload.layer ?? payload.name, place(payload));
+    if (payload.kind === "fault") note("Repaired", payload.name);
   },
   error({ message }) {
     note("Not possible", message);
@@ -191,7 +191,7 @@ function showStatus(status) {
   showPlace(status.state);
   $("ahead").textContent = status.seconds_ahead == null ? "–" : `${status.seconds_ahead.toFixed(0)} s`;
   $("speed").textContent = status.speed == null ? "–" : `${status.speed.toFixed(status.speed < 10 ? 1 : 0)}× real time`;
-  $("loudness").textContent = status.loudness_lufs == null ? "–" : `${status.loudness_lufs.toFixed(0)} LUFS`;
+  $("loudness").textContent = status.loudness_lufs == null ? "–" : `${status.loudness_lufs.toFixed(0).replace("-", "−")} LUFS`;
 }
 
 function showLayers(layers) {
@@ -202,7 +202,7 @@ function showLayers(layers) {
       row = document.createElement("li");
       row.dataset.name = layer.name;
       row.innerHTML =
-        '<div class="head"><span class="name"></span><span class="prompt"></span></div>' +
+        '<div class="head"><span class="name"></span><span class="prompt"></span><span class="heard"></span></div>' +
         '<div class="meter" role="meter" aria-valuemin="-60" aria-valuemax="0"><i></i></div><p class="why"></p>';
       row.querySelector(".name").textContent = pretty(layer.name);
       row.querySelector(".meter").setAttribute("aria-label", `Level of ${pretty(layer.name)}`);
@@ -225,12 +225,21 @@ function set(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
-function note(what, why = "", small = false) {
+// A single sound begins: its layer says where.
+function glimpse(layer, where) {
+  const mark = $("layers").querySelector(`[data-name="${CSS.escape(layer)}"] .heard`);
+  if (!mark) return;
+  mark.textContent = where || "now";
+  mark.classList.add("now");
+  setTimeout(() => mark.classList.remove("now"), 2500);
+}
+
+function note(what, why = "") {
   const list = $("log");
   list.querySelector(".none")?.remove();
   const row = document.createElement("li");
   const time = document.createElement("time");
-  time.textContent = new Date().toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+  time.textContent = new Date().toLocaleTimeString([], { timeStyle: "short" });
   const text = document.createElement("span");
   text.textContent = what;
   row.append(time, text);
@@ -239,7 +248,6 @@ function note(what, why = "", small = false) {
     reason.textContent = Array.isArray(why) ? why.join(" · ") : why;
     row.append(reason);
   }
-  row.classList.toggle("small", small);
   list.prepend(row);
   while (list.children.length > 8) list.lastChild.remove();
 }

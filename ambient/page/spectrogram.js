@@ -45,10 +45,29 @@ export class Spectrogram {
     this.clear();
   }
 
+  // Before there is sound: hills in the mist, in the colours of the sound to come. It moves away with the first notes.
   clear() {
-    const word = this.palette[0];
-    this.context.fillStyle = `rgb(${word & 255},${(word >> 8) & 255},${(word >> 16) & 255})`;
-    this.context.fillRect(0, 0, this.canvas.width, this.canvas.height);
+    const { width, height } = this.canvas;
+    const colour = (i) => `rgb(${[0, 8, 16].map((bits) => (this.palette[i] >> bits) & 255)})`;
+    this.context.fillStyle = colour(0);
+    this.context.fillRect(0, 0, width, height);
+    const ridges = 6;
+    for (let ridge = 0; ridge < ridges; ridge++) {
+      const far = 1 - ridge / (ridges - 1);
+      const mist = this.context.createLinearGradient(0, height * (0.55 - 0.2 * far), 0, height);
+      mist.addColorStop(0, colour(Math.round(26 + 74 * far * far)));
+      mist.addColorStop(1, colour(Math.round(6 + 20 * far)));
+      this.context.fillStyle = mist;
+      this.context.beginPath();
+      this.context.moveTo(0, height);
+      for (let x = 0; x <= width; x += 2) {
+        const t = (x / height) * (1.1 + 0.5 * ridge) + ridge * 7.3;
+        const hill = Math.sin(t) + 0.45 * Math.sin(2.3 * t + ridge) + 0.16 * Math.sin(6.1 * t) + 0.05 * Math.sin(17 * t);
+        this.context.lineTo(x, height * (0.47 + 0.09 * ridge - (0.035 + 0.02 * far) * hill));
+      }
+      this.context.lineTo(width, height);
+      this.context.fill();
+    }
   }
 
   // Which bins of the transform each row of pixels covers.

@@ -6,7 +6,7 @@ const MASK = CAPACITY - 1;
 const EDGE = 480; // frames of a fade: 10 ms
 const FIRST_TARGET = 0.25; // seconds that must be there before playing
 const LARGEST_TARGET = 4;
-const EXCESS = 3; // seconds above the target that are skipped
+const EXCESS = 3; // seconds too many that are skipped
 const DEADBAND = 0.03; // seconds of drift that are let be
 const FASTEST = 0.002; // 3.5 cents
 const SMOOTHING = 4; // seconds
@@ -38,6 +38,8 @@ class Player extends AudioWorkletProcessor {
     this.expected = null;
     this.epoch = null;
     this.average = 0;
+    this.goal = null; // the fill that playing settled on, which is kept
+    this.began = 0;
   }
 
   get fill() {
@@ -87,6 +89,8 @@ class Player extends AudioWorkletProcessor {
       this.step = 1;
       if (this.fill > this.target + sampleRate) this.at = this.written - Math.floor(this.target);
       this.average = this.fill;
+      this.goal = null;
+      this.began = this.framesPlayed;
     }
     let power = 0;
     if (this.playing) {
@@ -107,6 +111,7 @@ class Player extends AudioWorkletProcessor {
       if (this.gain === 0 && this.skipping) {
         this.at = this.written - Math.floor(this.target);
         this.average = this.target;
+        this.goal = this.target;
         this.skipping = false;
         this.skips += 1;
       } else if (this.gain === 0 && scarce) {
@@ -122,7 +127,11 @@ class Player extends AudioWorkletProcessor {
 
   follow() {
     this.average += (this.fill - this.average) * (128 / (SMOOTHING * sampleRate));
-    const error = (this.average - this.target) / sampleRate;
+    if (this.goal === null) {
+      if (this.framesPlayed - this.began < 2 * SMOOTHING * sampleRate) return;
+      this.goal = Math.max(this.target, this.average);
+    }
+    const error = (this.average - this.goal) / sampleRate;
     if (error > EXCESS) {
       this.skipping = true;
     } else if (Math.abs(error) > DEADBAND) {

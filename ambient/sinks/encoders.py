@@ -126,7 +126,7 @@ class _AvEncoder:
         self._planar = sample_format.endswith("p")
         self._format = sample_format
         self._held: Audio = np.zeros((0, CHANNELS), np.float32)
-        self._fed = start
+        self._fed = 0
         self._given = start
         try:
             self._context = self._open(codec, bits_per_second, options)

@@ -185,18 +185,19 @@ class Hub:
         self.blocks += 1
         self._heard_at = self._now()
         last = self._history[-1] if self._history else None
-        if last is not None and block.start_frame != last.start_frame + len(last.audio):
+        jumped = last is not None and block.start_frame != last.start_frame + len(last.audio)
+        if jumped:
             # Samples are missing: what was kept does not lead up to this block any more, nor do the encoders.
             self._history.clear()
             block = Block(block.start_frame, block.audio, block.events, True, block.fallback)
-            for feed in self._feeds.values():
-                feed.jump(block.start_frame)
         self._history.append(block)
         for event in block.events:
             if self.on_event is not None:
                 self.on_event(event)
         for name, feed in list(self._feeds.items()):
             try:
+                if jumped or last is None:
+                    feed.jump(block.start_frame)
                 feed.take(block)
             except SinkError as error:
                 self._rebuild(name, feed, block, error)
@@ -208,6 +209,7 @@ class Hub:
         whole = not feed.contained
         try:
             feed.restart(block.start_frame + len(block.audio))
+            feed.mark(Flags.DISCONTINUITY)
         except SinkError as again:
             log.error("stream %s: %s; its listeners are let go", self.name, again)
             whole = False
@@ -238,23 +240,26 @@ class _Feed:
         return self._name == "ogg"
 
     def jump(self, start_frame: int) -> None:
-        """Samples are missing before that frame. A format that counts no samples simply goes on."""
+        """The stream's clock is elsewhere now. A format that counts no samples simply goes on."""
         if self._name in SAMPLE_COUNTED:
             self.restart(start_frame)
 
     def restart(self, start_frame: int) -> None:
-        """A new encoder from that frame on."""
+        """A new encoder from that frame on. Raises SinkError."""
         self._encoder = ENCODERS[self._name](start_frame)
-        self._marks |= Flags.DISCONTINUITY
         self.recent.clear()
         self._kept_frames = 0
 
+    def mark(self, flags: Flags) -> None:
+        """The next packet will say so."""
+        self._marks |= flags
+
     def take(self, block: Block) -> None:
-        """Encodes and hands out."""
+        """Encodes and hands out. Raises SinkError."""
         if block.discontinuity:
-            self._marks |= Flags.DISCONTINUITY
+            self.mark(Flags.DISCONTINUITY)
         if block.fallback:
-            self._marks |= Flags.FALLBACK
+            self.mark(Flags.FALLBACK)
         for packet in self._encoder.encode(block.audio):
             sound = Sound(packet, self._marks)
             self._marks = Flags.NONE

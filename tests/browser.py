@@ -1,0 +1,148 @@
+"""Headless Chromium over its DevTools protocol: just what the tests of the page need."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import pathlib
+import shutil
+import subprocess
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from websockets.sync.client import ClientConnection, connect
+
+FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--autoplay-policy=no-user-gesture-required",
+    "--remote-debugging-port=0",
+)
+
+
+class Browser:
+    """One page of a browser."""
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self._connection = connection
+        self._number = 0
+        self.errors: list[str] = []
+        """What the page's console complained of, and requests to other places."""
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            self.call(f"{domain}.enable")
+
+    def call(self, method: str, **params: Any) -> Any:
+        """One command, and its result."""
+        self._number += 1
+        self._connection.send(json.dumps({"id": self._number, "method": method, "params": params}))
+        while True:
+            answer = json.loads(self._connection.recv(timeout=30))
+            if answer.get("id") == self._number:
+                if "error" in answer:
+                    raise RuntimeError(f"{method}: {answer['error']}")
+                return answer["result"]
+            self._note(answer)
+
+    def evaluate(self, script: str) -> Any:
+        """The value of an expression in the page; promises are awaited."""
+        result = self.call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
+        if "exceptionDetails" in result:
+            raise RuntimeError(f"{script}: {result['exceptionDetails']}")
+        return result["result"].get("value")
+
+    def open(self, url: str) -> None:
+        """Goes to a page."""
+        self.call("Page.navigate", url=url)
+        self.wait("document.readyState === 'complete'")
+
+    def wait(self, script: str, seconds: float = 15.0) -> Any:
+        """Waits for an expression to become true, and returns it."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            with contextlib.suppress(RuntimeError):
+                if value := self.evaluate(script):
+                    return value
+            time.sleep(0.05)
+        raise AssertionError(f"never came true: {script}; facts: {self.evaluate('JSON.stringify(window.ambient)')}")
+
+    def click(self, selector: str) -> None:
+        """Clicks with the mouse, which counts as a gesture."""
+        x, y = self.evaluate(
+            f"(() => {{ const e = document.querySelector({json.dumps(selector)});"
+            + " e.scrollIntoView({block: 'center'});"
+            + " const r = e.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]; })()"
+        )
+        for kind in ("mousePressed", "mouseReleased"):
+            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+
+    def press(self, key: str, code: str) -> None:
+        """Presses a key."""
+        for kind in ("keyDown", "keyUp"):
+            self.call("Input.dispatchKeyEvent", type=kind, key=key, code=code)
+
+    def screen(self, width: int, height: int, dark: bool, scale: float = 1.0, mobile: bool = False) -> None:
+        """Size and theme of the window."""
+        self.call(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=scale, mobile=mobile
+        )
+        theme = "dark" if dark else "light"
+        self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": theme}])
+
+    def screenshot(self, path: pathlib.Path, whole: bool = False) -> None:
+        """The page as a picture."""
+        data = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)["data"]
+        path.write_bytes(base64.b64decode(data))
+
+    def _note(self, event: dict[str, Any]) -> None:
+        params = event.get("params", {})
+        if event.get("method") == "Runtime.exceptionThrown":
+            self.errors.append(json.dumps(params["exceptionDetails"])[:500])
+        elif event.get("method") == "Log.entryAdded" and params["entry"]["level"] == "error":
+            self.errors.append(f"{params['entry']['text']} {params['entry'].get('url', '')}")
+        elif event.get("method") == "Network.requestWillBeSent":
+            url = params["request"]["url"]
+            if not url.startswith(("http://127.0.0.1", "http://localhost", "data:", "blob:")):
+                self.errors.append(f"request to {url}")
+
+
+@contextlib.contextmanager
+def chromium(*more_flags: str) -> Iterator[Browser]:
+    """A fresh browser with an empty profile."""
+    profile = tempfile.mkdtemp(prefix="ambient-browser-")
+    process = subprocess.Popen(
+        ["chromium", *FLAGS, *more_flags, f"--user-data-dir={profile}", "about:blank"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        port_file = pathlib.Path(profile, "DevToolsActivePort")
+        _until(lambda: port_file.exists() and "\n" in port_file.read_text(), process)
+        port = port_file.read_text().splitlines()[0]
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list") as answer:
+            pages = [t for t in json.load(answer) if t["type"] == "page"]
+        with connect(pages[0]["webSocketDebuggerUrl"], max_size=None, compression=None) as connection:
+            yield Browser(connection)
+    finally:
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(5)
+        process.kill()
+        shutil.rmtree(profile, ignore_errors=True)
+
+
+def _until(true: Callable[[], bool], process: subprocess.Popen[bytes], seconds: float = 30.0) -> None:
+    until = time.monotonic() + seconds
+    while not true():
+        assert process.poll() is None, f"the browser ended with {process.returncode}"
+        assert time.monotonic() < until, "the browser does not come up"
+        time.sleep(0.05)

@@ -1,0 +1,309 @@
+"""Fan-out: everybody gets every frame in order, or is told what is missing; nobody waits for anybody."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ambient.errors import SinkError
+from ambient.messages import BLOCK_FRAMES, RATE, Block, SceneEvent
+from ambient.sinks.encoders import ENCODERS, F32Encoder, Packet
+from ambient.sinks.hub import Hub
+from ambient.sinks.listener import (
+    QUEUE_BYTES,
+    STALL_SECONDS,
+    TRANSPORT_BYTES,
+    Ended,
+    Listener,
+    Sound,
+    chunk,
+    websocket_frame,
+)
+from ambient.sinks.protocol import Codec, Flags, Frame, unpack_frame
+from ambient.testing import IndexCodedSource
+
+
+class FakeTransport:
+    """Takes what it is given; lets it go only when the test says so."""
+
+    def __init__(self) -> None:
+        self.taken: list[bytes] = []
+        self.held = 0
+        self.reading = True
+        self.aborted = False
+
+    def write(self, data: bytes) -> None:
+        self.taken.append(data)
+        self.held = 0 if self.reading else self.held + len(data)
+
+    def get_write_buffer_size(self) -> int:
+        return self.held
+
+    def is_closing(self) -> bool:
+        return self.aborted
+
+    def abort(self) -> None:
+        self.aborted = True
+
+    @property
+    def frames(self) -> list[Frame]:
+        return [unpack_frame(payload) for opcode, payload in map(unwrap, self.taken) if opcode == 2]
+
+
+def unwrap(data: bytes) -> tuple[int, bytes]:
+    """Opcode and payload of an unmasked WebSocket frame."""
+    size, start = data[1], 2
+    if size >= 126:
+        start = 4 if size == 126 else 10
+        size = int.from_bytes(data[2:start], "big")
+    assert len(data) == start + size
+    assert data[0] & 0xF0 == 0x80
+    return data[0] & 15, data[start:]
+
+
+class Bench:
+    """A hub on an event loop that the test turns, and a clock that it moves."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.hub = Hub("forest", now=lambda: self.now)
+        self.loop = asyncio.get_running_loop()
+        self.hub.attach(self.loop)
+        self.number = 0
+
+    def listener(self, codec: Codec = Codec.F32LE, burst_frames: int = RATE, **more) -> tuple[Listener, FakeTransport]:
+        transport = FakeTransport()
+        listener = Listener(transport, lambda: self.now, text=True, epoch=self.hub.epoch)
+        listener.codec = codec
+        self.hub.join(listener, codec.label, burst_frames, **more)
+        return listener, transport
+
+    async def play(self, blocks: int) -> None:
+        for _ in range(blocks):
+            self.hub.write(IndexCodedSource.block(self.number))
+            self.number += 1
+            self.now += BLOCK_FRAMES / RATE
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+
+
+def run(test):
+    """Runs a test that is a coroutine, on a loop of its own."""
+
+    def wrapped(*arguments, **named):
+        asyncio.run(asyncio.wait_for(test(*arguments, **named), 30))
+
+    wrapped.__name__, wrapped.__doc__ = test.__name__, test.__doc__
+    return wrapped
+
+
+def indices(frames: list[Frame]) -> np.ndarray:
+    sound = np.concatenate([np.frombuffer(f.payload, "<f4").reshape(-1, 2) for f in frames])
+    return IndexCodedSource.indices(sound)
+
+
+@run
+async def test_a_listener_gets_the_recent_past_and_then_every_frame():
+    bench = Bench()
+    await bench.play(120)
+    _, transport = bench.listener(burst_frames=RATE // 2)
+    burst = transport.frames
+    assert len(burst) == 25 and all(f.flags == Flags.BURST for f in burst)
+    await bench.play(100)
+    frames = transport.frames
+    assert [f.seq for f in frames] == list(range(125))
+    assert all(f.flags == Flags.NONE for f in frames[25:])
+    assert (indices(frames) == np.arange(95 * BLOCK_FRAMES, 220 * BLOCK_FRAMES)).all()
+    assert {f.epoch for f in frames} == {bench.hub.epoch}
+
+
+@run
+async def test_resuming_sends_exactly_what_was_missed():
+    bench = Bench()
+    _, first = bench.listener()
+    await bench.play(100)
+    after = first.frames[-30].sample_index
+    _, again = bench.listener(since=after)
+    assert [f.sample_index for f in again.frames] == list(range(after, 100 * BLOCK_FRAMES, BLOCK_FRAMES))
+    assert all(f.flags == Flags.NONE for f in again.frames)
+    _, too_late = bench.listener(since=-5 * RATE)
+    assert too_late.frames[0].flags == Flags.BURST
+
+
+@run
+async def test_one_encoder_serves_all_and_goes_with_the_last():
+    made = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(ENCODERS, "f32le", lambda start: made.append(start) or F32Encoder(start))
+        bench = Bench()
+        await bench.play(10)
+        listeners = [bench.listener()[0] for _ in range(5)]
+        await bench.play(10)
+        assert len(made) == 1 and bench.hub.listeners == 5
+        for listener in listeners:
+            bench.hub.leave(listener)
+            bench.hub.leave(listener)
+        assert bench.hub.listeners == 0
+        bench.listener()
+        assert len(made) == 2
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.tuples(st.booleans(), st.integers(1, 60)), min_size=1, max_size=12))
+def test_every_missing_frame_is_declared(phases):
+    """However a listener reads and pauses: indices only go up, and every jump is flagged."""
+
+    async def scenario() -> None:
+        bench = Bench()
+        listener, transport = bench.listener()
+        for reading, blocks in phases:
+            transport.reading = reading
+            if reading:
+                transport.held = 0
+            await bench.play(blocks)
+        transport.reading, transport.held = True, 0
+        listener.pump()
+        if listener.ended.done():
+            return
+        frames = transport.frames
+        expected = frames[0].sample_index if frames else 0
+        missing = expected
+        for frame in frames:
+            gap = frame.sample_index - expected
+            assert gap >= 0 and (gap > 0) == bool(frame.flags & Flags.DISCONTINUITY)
+            assert (indices([frame]) == np.arange(frame.sample_index, frame.sample_index + 960) % (1 << 20)).all()
+            missing += gap
+            expected = frame.sample_index + frame.frames
+        assert [f.seq for f in frames] == list(range(len(frames)))
+        assert missing == listener.dropped_frames
+        assert expected == bench.number * BLOCK_FRAMES  # the newest sound is what is kept
+
+    asyncio.run(scenario())
+
+
+@run
+async def test_a_listener_that_never_reads_is_cut_off_after_five_seconds():
+    bench = Bench()
+    listener, transport = bench.listener()
+    transport.reading = False
+    other, reading = bench.listener()
+    while not listener.ended.done():
+        assert bench.now < 10
+        await bench.play(10)
+        waiting = sum(len(s.packet.payload) for s in listener._queue if isinstance(s, Sound))
+        assert waiting + transport.held <= QUEUE_BYTES + TRANSPORT_BYTES
+    assert bench.now == pytest.approx(STALL_SECONDS, abs=0.5)
+    assert transport.aborted and listener.ended.result() is Ended.STALLED
+    assert len(reading.frames) == bench.number and not other.ended.done()
+    assert (indices(reading.frames) == np.arange(bench.number * BLOCK_FRAMES)).all()
+
+
+@run
+async def test_a_listener_that_reads_a_little_keeps_its_connection_and_loses_sound():
+    bench = Bench()
+    listener, transport = bench.listener()
+    transport.reading = False
+    for _ in range(100):
+        await bench.play(10)
+        transport.held = max(0, transport.held - 20_000)  # a tenth of what comes
+    assert not listener.ended.done()
+    assert listener.dropped_frames > 10 * RATE
+    jumps = [f for f in transport.frames if f.flags & Flags.DISCONTINUITY]
+    assert jumps
+
+
+@run
+async def test_stalls_are_noticed_without_sound_too():
+    bench = Bench()
+    listener, transport = bench.listener()
+    transport.reading = False
+    await bench.play(20)
+    bench.now += STALL_SECONDS + 1
+    bench.hub.pump()
+    assert listener.ended.result() is Ended.STALLED
+
+
+@run
+async def test_writing_never_waits_and_a_blocked_loop_costs_the_oldest_sound_only():
+    bench = Bench()
+    _, transport = bench.listener()
+    await bench.play(5)
+    began = time.perf_counter()
+    for _ in range(400):  # 8 s, all while the loop stands still
+        bench.hub.write(IndexCodedSource.block(bench.number))
+        bench.number += 1
+    assert time.perf_counter() - began < 2.0
+    await asyncio.sleep(0.01)
+    frames = transport.frames
+    jump = [f for f in frames if f.flags & Flags.DISCONTINUITY]
+    assert [f.sample_index for f in jump] == [155 * BLOCK_FRAMES]
+    assert frames[-1].sample_index == 404 * BLOCK_FRAMES
+
+
+@run
+async def test_flags_of_blocks_reach_the_listener():
+    bench = Bench()
+    _, transport = bench.listener()
+    silence = np.zeros((BLOCK_FRAMES, 2), np.float32)
+    bench.hub.write(Block(0, silence, fallback=True))
+    bench.hub.write(Block(960, silence, discontinuity=True))
+    bench.hub.write(Block(1920, silence))
+    await asyncio.sleep(0.01)
+    assert [f.flags for f in transport.frames] == [Flags.FALLBACK, Flags.DISCONTINUITY, Flags.NONE]
+
+
+@run
+async def test_an_encoder_that_fails_is_rebuilt_and_the_gap_flagged():
+    class Breaking(F32Encoder):
+        def encode(self, audio) -> list[Packet]:
+            if self._next == 10 * BLOCK_FRAMES:
+                raise SinkError("made to fail")
+            return super().encode(audio)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(ENCODERS, "f32le", Breaking)
+        bench = Bench()
+        _, transport = bench.listener()
+        await bench.play(20)
+    assert bench.hub.encoder_restarts == 1
+    numbers = [f.sample_index // BLOCK_FRAMES for f in transport.frames]
+    assert numbers == [*range(10), *range(11, 20)]
+    assert transport.frames[10].flags == Flags.DISCONTINUITY
+
+
+@run
+async def test_events_are_told_in_the_order_of_the_sound():
+    bench = Bench()
+    _, transport = bench.listener()
+    bench.hub.on_event = lambda event: bench.hub.tell(event.name)
+    await bench.play(3)
+    bench.hub.write(IndexCodedSource.block(3, (SceneEvent("event", "thunder", 3 * BLOCK_FRAMES),)))
+    await asyncio.sleep(0.01)
+    assert [unwrap(d)[0] for d in transport.taken] == [2, 2, 2, 1, 2]
+    assert unwrap(transport.taken[3])[1] == b"thunder"
+
+
+@run
+async def test_watchers_get_messages_and_no_sound():
+    bench = Bench()
+    transport = FakeTransport()
+    watcher = Listener(transport, lambda: bench.now, text=True)
+    watcher.eager = True
+    bench.hub.watch(watcher)
+    await bench.play(5)
+    bench.hub.tell("to all")
+    bench.hub.tell("to the others", eager=False)
+    assert [unwrap(d) for d in transport.taken] == [(1, b"to all")]
+    assert (bench.hub.listeners, bench.hub.connected) == (0, 1)
+
+
+@given(st.binary(max_size=70_000))
+def test_framing(data):
+    assert unwrap(websocket_frame(data, 2)) == (2, data)
+    size, _, rest = chunk(data).partition(b"\r\n")
+    assert int(size, 16) == len(data) and rest == data + b"\r\n"
