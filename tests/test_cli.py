@@ -1,0 +1,261 @@
+"""The command line as a user meets it, with the bundled model: real processes, real files, real faults."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile as sf
+
+ONE_BED = "scene: 1\nseed: 5\nstates: {rain: steady rain}\n"
+
+
+def start(*arguments: str, cwd: Path, **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "ambient", *arguments],
+        cwd=cwd,
+        env=os.environ | {"AMBIENT_CACHE": str(cwd / "cache"), "OMP_NUM_THREADS": "1"} | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def ambient(*arguments: str, cwd: Path, seconds: float = 100) -> subprocess.CompletedProcess[str]:
+    process = start(*arguments, cwd=cwd)
+    out, err = process.communicate(timeout=seconds)
+    return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Path:
+    path = tmp_path / "rain.yaml"
+    path.write_text(ONE_BED)
+    return path
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def get(port: int, path: str) -> Any:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+        return json.load(answer)
+
+
+def until_ready(port: int, process: subprocess.Popen[str], seconds: float = 90) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        assert process.poll() is None, process.communicate()[1]
+        try:
+            if get(port, "/readyz")["ready"]:
+                return
+        except OSError:
+            pass
+        time.sleep(0.1)
+    process.kill()
+    raise AssertionError(f"not ready after {seconds} s:\n{process.communicate()[1]}")
+
+
+# ---- rendering
+
+
+def test_render_gives_exact_lengths_and_the_same_samples_twice(tmp_path: Path, scene: Path) -> None:
+    for name in ("a.wav", "b.wav"):
+        done = ambient("render", str(scene), "--seconds", "9.5", "--out", name, "--joins", f"{name}.json", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    a, rate = sf.read(tmp_path / "a.wav")
+    b, _ = sf.read(tmp_path / "b.wav")
+    assert rate == 48_000 and a.shape == (456_000, 2)
+    np.testing.assert_array_equal(a, b)
+    assert 0.005 < np.sqrt(np.mean(a**2)) < 0.5
+    joins = json.loads((tmp_path / "a.wav.json").read_text())
+    assert joins["rate"] == 48_000 and joins["lattice"] == 3840
+    assert joins["joins"]["rain"] and all(0 < j < 456_000 for j in joins["joins"]["rain"])
+
+
+def test_clips_come_in_the_order_given(tmp_path: Path) -> None:
+    done = ambient(
+        "clip",
+        "waves",
+        "a cat purring",
+        "waves",
+        "--seconds",
+        "2",
+        "--seed",
+        "4",
+        "--out",
+        "clips",
+        "--json",
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    names = sorted(p.name for p in (tmp_path / "clips").iterdir())
+    assert names == ["001-waves.wav", "002-a-cat-purring.wav", "003-waves.wav"]
+    assert [Path(row["out"]).name for row in json.loads(done.stdout)] == names
+    sounds = [sf.read(tmp_path / "clips" / n)[0] for n in names]
+    assert all(s.shape == (96_000, 2) for s in sounds)
+    np.testing.assert_array_equal(sounds[0], sounds[2])
+    assert not np.array_equal(sounds[0], sounds[1])
+
+
+def test_an_interrupted_rendering_leaves_nothing_behind(tmp_path: Path, scene: Path) -> None:
+    process = start("render", str(scene), "--seconds", "3000", "--out", "long.wav", cwd=tmp_path)
+    end = time.monotonic() + 60
+    while not list(tmp_path.glob("long.wav*")) and time.monotonic() < end:
+        time.sleep(0.05)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 130 and err.strip().endswith("interrupted"), err
+    assert not list(tmp_path.glob("long.wav*"))
+
+
+# ---- clear messages
+
+
+MISTAKES: dict[str, tuple[list[str], str]] = {
+    "no such scene": (["render", "forrest", "--seconds", "1", "--out", "x.wav"], "did you mean 'forest'?"),
+    "no such model": (
+        ["render", "rain.yaml", "--seconds", "1", "--out", "x.wav", "--model", "nowhere"],
+        "nowhere",
+    ),
+    "no such layer": (
+        ["render", "rain.yaml", "--seconds", "1", "--out", "x.wav", "--solo", "snow"],
+        "--solo: the scene has no layer 'snow', only rain",
+    ),
+    "no such event": (
+        ["render", "rain.yaml", "--seconds", "1", "--out", "x.wav", "--at", "1:boom"],
+        "--at: the scene has no event 'boom', only none at all",
+    ),
+    "no such parameter": (
+        ["render", "rain.yaml", "--seconds", "1", "--out", "x.wav", "--set", "wind=1"],
+        "--set: no parameter is called 'wind'",
+    ),
+    "unknown format": (["render", "rain.yaml", "--seconds", "1", "--out", "x.xyz"], "x.xyz"),
+    "no such folder": (["render", "rain.yaml", "--seconds", "1", "--out", "no/x.wav"], "there is no folder no"),
+    "not a folder": (["clip", "rain", "--seconds", "1", "--out", "/dev/null/x.wav"], "/dev/null"),
+    "many prompts, one file": (["clip", "a", "b", "--out", "x.wav"], "name a folder"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_mistakes_get_one_clear_message_and_no_traceback(name: str, tmp_path: Path, scene: Path) -> None:
+    arguments, expected = MISTAKES[name]
+    done = ambient(*arguments, cwd=tmp_path)
+    assert done.returncode == 1
+    assert expected in done.stderr and "Traceback" not in done.stderr, done.stderr
+    assert not list(tmp_path.glob("x.*"))
+
+
+def test_check_reports_and_exits_as_promised(tmp_path: Path, scene: Path) -> None:
+    assert ambient("check", str(scene), "forest", cwd=tmp_path).returncode == 0
+    (tmp_path / "bad.yaml").write_text("scene: 1\nsed: 4\nstates: {a: {transitions: [{to: b}]}}\n")
+    done = ambient("check", str(scene), "bad.yaml", cwd=tmp_path)
+    assert done.returncode == 1
+    lines = done.stdout.splitlines()
+    assert "bad.yaml:2:1: error: unknown key 'sed'; did you mean 'seed'?" in lines
+    assert all(re.match(r"bad\.yaml:\d+:\d+: (error|warning): ", line) for line in lines if line.startswith("bad"))
+    found = json.loads(ambient("check", "bad.yaml", "--json", cwd=tmp_path).stdout)
+    assert found["errors"] == 2 and found["problems"][0]["line"] == 2
+
+
+def test_simulate_tells_a_day_as_json(tmp_path: Path) -> None:
+    done = ambient("simulate", "forest", "--hours", "24", "--seed", "1", "--json", cwd=tmp_path)
+    rows = json.loads(done.stdout)["transitions"]
+    assert len(rows) > 100 and set(rows[0]) == {"at_seconds", "from", "to", "why"}
+    assert all(a["to"] == b["from"] for a, b in itertools.pairwise(rows))
+
+
+def test_models_and_devices_can_be_listed(tmp_path: Path) -> None:
+    rows = json.loads(ambient("models", "--json", cwd=tmp_path).stdout)
+    assert rows[0]["name"] == "bundled" and rows[0]["rate"] == 48_000
+    assert ambient("devices", cwd=tmp_path).returncode == 0
+    assert "examples:" in ambient("--help", cwd=tmp_path).stdout
+
+
+# ---- live
+
+
+def test_serve_plays_survives_a_killed_worker_and_ends_in_order(tmp_path: Path, scene: Path) -> None:
+    port = free_port()
+    process = start("serve", str(scene), "--port", str(port), "--no-sound-card", cwd=tmp_path)
+    try:
+        until_ready(port, process)
+        before = get(port, "/api/v1/streams/rain")
+        assert before["state"] == "rain" and before["model"] == "bundled"
+        end = time.monotonic() + 60
+        while not (workers := children(process.pid)) and time.monotonic() < end:
+            time.sleep(0.1)
+        for pid in workers:
+            os.kill(pid, signal.SIGKILL)
+        end = time.monotonic() + 30
+        while get(port, "/api/v1/streams/rain")["counts"]["restarts"] < 1 and time.monotonic() < end:
+            time.sleep(0.2)
+        after = get(port, "/api/v1/streams/rain")
+        assert after["counts"]["restarts"] >= 1 and after["counts"]["underruns"] == 0
+        assert after["seconds"] > before["seconds"]
+        assert get(port, "/readyz")["ready"]
+    finally:
+        process.send_signal(signal.SIGTERM)
+        began = time.monotonic()
+        _, err = process.communicate(timeout=20)
+    assert time.monotonic() - began < 5 and process.returncode == 0, err
+    assert "Traceback" not in err
+
+
+def children(pid: int) -> list[int]:
+    """Worker processes of a process, by their command line."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int(re.search(r"PPid:\s+(\d+)", (folder / "status").read_text())[1])  # type: ignore[index]
+            line = (folder / "cmdline").read_bytes()
+        except (OSError, TypeError):
+            continue
+        if parent == pid and b"spawn_main" in line:
+            found.append(int(folder.name))
+    return found
+
+
+def test_a_scene_heard_before_starts_from_the_cache(tmp_path: Path, scene: Path) -> None:
+    for _ in range(2):
+        port = free_port()
+        process = start("serve", str(scene), "--port", str(port), "--no-sound-card", cwd=tmp_path)
+        try:
+            until_ready(port, process)
+            counts = get(port, "/api/v1/streams/rain")["counts"]
+        finally:
+            process.terminate()
+            process.communicate(timeout=20)
+    assert counts["cached"] >= 1
+
+
+def test_a_port_in_use_is_told(tmp_path: Path, scene: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = ambient("serve", str(scene), "--port", str(port), "--no-sound-card", cwd=tmp_path)
+    assert done.returncode == 1
+    assert f"port {port} of 127.0.0.1 is in use" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_play_without_a_sound_card_says_what_else_there_is(tmp_path: Path, scene: Path) -> None:
+    done = ambient("play", str(scene), "--sound-device", "no such card", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "ambient devices" in done.stderr and "Traceback" not in done.stderr
