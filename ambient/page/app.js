@@ -4,7 +4,7 @@ import { ElementPlayer, WorkletPlayer, chooseCodecs, hasWorklet, parseFrame } fr
 import { Spectrogram } from "./spectrogram.js";
 
 const $ = (id) => document.getElementById(id);
-const BUFFER_MS = 450;
+const BUFFER_MS = 700;
 const HUSH_DB = -65; // quieter layers are shown as resting
 
 // What tests and the curious may read.
@@ -168,7 +168,7 @@ function animate(now) {
 
 // ---- what the stream tells
 
-const pretty = (name) => String(name ?? "").replaceAll("_", " ");
+const pretty = (name) => String(name ?? "").replaceAll(/[_.]/g, " ");
 
 function place({ distance_m: distance, azimuth_deg: azimuth }) {
   if (distance == null) return "";
@@ -182,11 +182,12 @@ function showStatus(status) {
   const blending = status.previous && status.blend < 1;
   const title = pretty(status.state);
   if ($("state").textContent !== title) $("state").textContent = title;
+  const shared = sharedPhrases(status.layers ?? []);
   $("note").textContent = !ready
     ? status.model_ready ? "preparing the first sounds" : "loading the model"
-    : blending ? `coming from ${pretty(status.previous)}, ${Math.round(100 * status.blend)} %` : "";
+    : blending ? `coming from ${pretty(status.previous)}, ${Math.round(100 * status.blend)} %` : shared.join(" · ");
   if (facts.connected) link(ready ? "live" : "wait", ready ? "live" : "preparing");
-  showLayers(status.layers ?? []);
+  showLayers(status.layers ?? [], shared);
   for (const [name, value] of Object.entries(status.params ?? {})) showParam(name, value);
   showPlace(status.state);
   $("ahead").textContent = status.seconds_ahead == null ? "–" : `${status.seconds_ahead.toFixed(0)} s`;
@@ -194,7 +195,35 @@ function showStatus(status) {
   $("loudness").textContent = status.loudness_lufs == null ? "–" : `${status.loudness_lufs.toFixed(0).replace("-", "−")} LUFS`;
 }
 
-function showLayers(layers) {
+// "0.65 leaves, night + 0.35 breeze, night": texts with their weights, each a list of phrases.
+function parts(prompt) {
+  return prompt.split(/ \+ (?=\d\.\d\d )/).map((part) => {
+    const [, weight, text] = part.match(/^(?:(\d\.\d\d) )?(.*)$/s);
+    return { weight: weight && Number(weight), phrases: text.split(", ") };
+  });
+}
+
+// What all beds end with (place, time of day) is said once, in the title.
+function sharedPhrases(layers) {
+  const texts = layers.filter((l) => l.kind === "bed").flatMap((l) => parts(l.prompt).map((p) => p.phrases));
+  if (texts.length < 2) return [];
+  let count = 0;
+  while (texts.every((t) => t.length > count + 1 && t.at(-1 - count) === texts[0].at(-1 - count))) count += 1;
+  return count ? texts[0].slice(-count) : [];
+}
+
+function brief(prompt, shared) {
+  const ending = shared.join(", ");
+  return parts(prompt)
+    .map(({ weight, phrases }) => {
+      const common = ending && phrases.slice(-shared.length).join(", ") === ending;
+      const text = (common ? phrases.slice(0, -shared.length) : phrases).join(", ");
+      return weight ? `${text} ${Math.round(100 * weight)} %` : text;
+    })
+    .join(" · ");
+}
+
+function showLayers(layers, shared) {
   const list = $("layers");
   for (const layer of layers) {
     let row = list.querySelector(`[data-name="${CSS.escape(layer.name)}"]`);
@@ -211,7 +240,9 @@ function showLayers(layers) {
     const level = Math.max(-60, Math.min(0, layer.level_db));
     const quiet = layer.muted || layer.level_db < HUSH_DB;
     row.classList.toggle("quiet", quiet);
-    set(row.querySelector(".prompt"), layer.prompt);
+    const prompt = row.querySelector(".prompt");
+    if (prompt.title !== layer.prompt) prompt.title = layer.prompt;
+    set(prompt, brief(layer.prompt, shared));
     set(row.querySelector(".why"), (layer.why ?? []).join(" · "));
     const meter = row.querySelector(".meter");
     meter.firstChild.style.transform = `scaleX(${quiet ? 0 : (level + 60) / 60})`;
@@ -231,7 +262,8 @@ function glimpse(layer, where) {
   if (!mark) return;
   mark.textContent = where || "now";
   mark.classList.add("now");
-  setTimeout(() => mark.classList.remove("now"), 2500);
+  clearTimeout(mark.hiding);
+  mark.hiding = setTimeout(() => mark.classList.remove("now"), 2500);
 }
 
 function note(what, why = "") {
@@ -245,7 +277,7 @@ function note(what, why = "") {
   row.append(time, text);
   if (why) {
     const reason = document.createElement("em");
-    reason.textContent = Array.isArray(why) ? why.join(" · ") : why;
+    reason.textContent = (Array.isArray(why) ? why.join(" · ") : why).replaceAll("_", " ");
     row.append(reason);
   }
   list.prepend(row);

@@ -2,8 +2,8 @@
 
 const LOW = 40;
 const HIGH = 20000;
-const FLOOR = -108; // decibels that are drawn as nothing
-const CEILING = -38;
+const FLOOR = -106; // decibels that are drawn as nothing
+const CEILING = -32;
 const COLUMNS_PER_SECOND = 50;
 
 export class Spectrogram {

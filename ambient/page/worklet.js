@@ -4,7 +4,7 @@
 const CAPACITY = 1 << 19; // 10.9 s
 const MASK = CAPACITY - 1;
 const EDGE = 480; // frames of a fade: 10 ms
-const FIRST_TARGET = 0.25; // seconds that must be there before playing
+const FIRST_TARGET = 0.35; // seconds that must be there before playing
 const LARGEST_TARGET = 4;
 const EXCESS = 3; // seconds too many that are skipped
 const DEADBAND = 0.03; // seconds of drift that are let be
