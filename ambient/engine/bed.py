@@ -55,6 +55,8 @@ class Bed:
         self._anchor = LayerAnchor()
         self._joins_ahead: list[int] = []
         self._width = 1.0
+        self._best: tuple[float, Clip] | None = None
+        """Join score and clip of the best try so far, while a clip is made again."""
 
     def start(self, clock_frame: int) -> None:
         """The layer is about to be heard: its playhead moves again."""
@@ -112,11 +114,18 @@ class Bed:
             return Refused(None)
         audio = self._anchor.correct(clip.audio, placement.join_frame - placement.start_frame)
         fade = placement.fade_frames
-        if may_repair and before and clip.request.tail is not None:
+        if before and clip.request.tail is not None:
             tried = self.timeline.try_join(audio, placement.start_frame, placement.join_frame, fade)
-            if tried.failed:
+            rival = self._best if self._best and self._best[1].request.start_frame == clip.request.start_frame else None
+            if tried.failed and may_repair:
+                if rival is None or tried.score < rival[0]:
+                    self._best = tried.score, clip
                 self.plan.failed()
                 return Refused(f"{self.name}: clip {clip.request.key.index} joins badly, made again", True)
+            if tried.failed and rival is not None and rival[0] < tried.score:
+                clip = rival[1]  # the tries are over: the best of them
+                audio = self._anchor.correct(clip.audio, placement.join_frame - placement.start_frame)
+        self._best = None
         self.plan.place(clip, placement, self.head)
         join = self.timeline.splice(audio, placement.start_frame, placement.join_frame, fade)
         self._anchor.learn(clip.audio)

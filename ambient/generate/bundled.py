@@ -26,6 +26,7 @@ from ambient.errors import BackendError
 from ambient.generate.catalogue import describe
 from ambient.generate.codec import AmbienceCodec
 from ambient.generate.prompt import PromptEncoder, Reader
+from ambient.generate.seam import ease_seam
 from ambient.messages import Clip, ClipFailure, ClipRequest, FailureKind, ModelInfo
 
 __all__ = ["WEIGHTS", "BundledBackend", "condition", "velocity"]
@@ -147,8 +148,11 @@ class BundledBackend:
     @torch.inference_mode()
     def _generate(self, batch: list[ClipRequest], steps: int) -> list[Clip | ClipFailure]:
         began = time.perf_counter()
-        z = self._sample(batch, steps)
-        stored = z.cpu().numpy().astype(np.float16)
+        z = self._sample(batch, steps).cpu().numpy()
+        for i, request in enumerate(batch):
+            if request.tail is not None:
+                z[i] = ease_seam(z[i], request.tail.kept)
+        stored = z.astype(np.float16)
         for i, request in enumerate(batch):
             if request.tail is not None:
                 stored[i, :, : request.tail.kept] = request.tail.latents

@@ -11,10 +11,17 @@ from ambient.sound.crossfade import correlation, crossfade
 
 __all__ = ["Join", "Timeline"]
 
-SIDE_FRAMES = RATE // 5
-"""Stretch on either side of a join that is compared: 200 ms."""
+SIDE_FRAMES = RATE * 2 // 5
+"""Stretch on either side of a join that is compared: 400 ms."""
+AFTER_FRAMES = RATE // 4
+"""From the fade's end to the stretch behind it: the fade lies where both clips still agree, what is new comes later."""
 EDGES_HZ = (0, 125, 250, 500, 1000, 2000, 4000, 8000, 16000)
-FAIL_SCORE = 4.0
+FAIL_SCORE = 2.5
+
+SHORTEST_FADE = RATE // 1000
+"""An overlap of less than 1 ms cannot be crossfaded without a click; then the old sound ends by itself."""
+ENDING_FRAMES = RATE // 200
+"""How sound ends where nothing overlaps it: a fade of 5 ms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +56,14 @@ class Timeline:
         self._start = 0
         self._store: Audio = np.zeros((0, CHANNELS), np.float32)
         self._length = 0
+        self._splices = 0
+        self._foreign: list[tuple[int, int]] = []
+        """Stretches that no clip brought: appended sound and gaps."""
+
+    @property
+    def splices(self) -> int:
+        """How many clips have been taken in: tells whether there is new sound of the layer's own."""
+        return self._splices
 
     @property
     def start_frame(self) -> int:
@@ -69,14 +84,20 @@ class Timeline:
         """Leads over to ``audio``, whose first frame lies at ``start_frame``, by a crossfade around ``join_frame``.
 
         What follows in the timeline is replaced. Where the old sound ends inside the fade, the fade is shorter;
-        where there is none, the new sound fades in. Raises ValueError if the join lies outside the new sound.
+        where there is none, the old sound ends within 5 ms and the new one fades in, behind silence if need be. A
+        join before everything that is held replaces all. Raises ValueError if the join lies outside the new sound.
         """
         begin, end = self._fade(audio, start_frame, join_frame, fade_frames)
-        if not self._length:
-            self._start = begin
+        if not self._length or begin < self._start:
+            self._start, self._length = begin, 0
         join, mixed = self._join(audio, start_frame, begin, end)
         gap = begin - self.end_frame
+        if self.end_frame < end:
+            self._end_softly(min(begin, self.end_frame))
+        self._splices += 1
+        self._foreign = [(a, min(b, begin)) for a, b in self._foreign if a < begin]
         if gap > 0:
+            self._foreign.append((self.end_frame, begin))
             self._append(np.zeros((gap, CHANNELS), np.float32))
         self._length = begin - self._start
         self._append(mixed)
@@ -88,6 +109,7 @@ class Timeline:
         fade = min(fade_frames, self._length, len(audio))
         begin = self.end_frame - fade
         mixed = crossfade(self.read(begin, fade)[0], audio[:fade])
+        self._foreign.append((begin, begin + len(audio)))
         self._length -= fade
         self._append(mixed)
         self._append(audio[fade:])
@@ -107,6 +129,15 @@ class Timeline:
         have = min(n, self._length)
         return self._store[self._length - have : self._length].copy()
 
+    def own(self, n: int) -> list[Audio]:
+        """The stretches that clips brought among the last ``n`` frames, oldest first: no gaps, nothing appended."""
+        stretches, at = [], max(self._start, self.end_frame - n)
+        for low, high in [*self._foreign, (self.end_frame, self.end_frame)]:
+            if low > at:
+                stretches.append(self.read(at, low - at)[0])
+            at = max(at, high)
+        return stretches
+
     def forget_before(self, frame: int) -> None:
         """The past up to the history's length before ``frame`` may go; cut only when it is worth it."""
         surplus = frame - self._history - self._start
@@ -114,29 +145,38 @@ class Timeline:
             self._store = self._store[surplus : self._length].copy()
             self._length -= surplus
             self._start += surplus
+            self._foreign = [(a, b) for a, b in self._foreign if b > self._start]
 
     def _fade(self, audio: Audio, start_frame: int, join_frame: int, fade_frames: int) -> tuple[int, int]:
         begin, end = join_frame - fade_frames // 2, join_frame + (fade_frames + 1) // 2
         begin, end = max(begin, start_frame), min(end, start_frame + len(audio))
         if end <= begin:
             raise ValueError(f"a join at {join_frame} lies outside sound at {start_frame}…{start_frame + len(audio)}")
-        if self._length and begin < self.end_frame < end:
-            end = max(self.end_frame, begin + 1)
+        if self._length and begin + SHORTEST_FADE <= self.end_frame < end:
+            end = self.end_frame
         return begin, end
+
+    def _end_softly(self, frame: int) -> None:
+        """Fades out what leads up to ``frame``."""
+        last = frame - self._start
+        fade = min(ENDING_FRAMES, last)
+        self._store[last - fade : last] *= np.linspace(1, 0, fade, dtype=np.float32)[:, None]
 
     def _join(self, audio: Audio, start_frame: int, begin: int, end: int) -> tuple[Join, Audio]:
         new = audio[begin - start_frame : end - start_frame]
         old, missing = self.read(begin, end - begin)
         if missing:
-            mixed = crossfade(old, new, 1.0)
+            mixed = crossfade(np.zeros_like(new), new, 1.0)
             return Join((begin + end) // 2, end - begin, 0.0, 0.0, 0.0, 0.0), mixed
         rho = correlation(old, new)
         mixed = crossfade(old, new, rho)
         before, lacking = self.read(begin - SIDE_FRAMES, SIDE_FRAMES)
-        after = audio[end - start_frame : end - start_frame + SIDE_FRAMES]
+        later = end - start_frame + AFTER_FRAMES
+        after = audio[later : later + SIDE_FRAMES]
         if lacking or len(after) < SIDE_FRAMES:
             return Join((begin + end) // 2, end - begin, rho, 0.0, 0.0, 0.0), mixed
-        level, spectral, score = _score(before, after, audio[end - start_frame :], end - begin)
+        apart = SIDE_FRAMES + end - begin + AFTER_FRAMES
+        level, spectral, score = _score(before, after, audio[end - start_frame :], apart)
         return Join((begin + end) // 2, end - begin, rho, level, spectral, score), mixed
 
     def _append(self, audio: Audio) -> None:
@@ -168,12 +208,11 @@ def _score(before: Audio, after: Audio, clip: Audio, apart: int) -> tuple[float,
         return float(level), float(np.mean(np.abs(b - a)))
 
     level, spectral = step(_bands_db(before), _bands_db(after))
-    stride = SIDE_FRAMES + apart
-    clip = clip[: 16 * SIDE_FRAMES]
-    stretches = [_bands_db(clip[i : i + SIDE_FRAMES]) for i in range(0, len(clip) - SIDE_FRAMES + 1, SIDE_FRAMES)]
-    far = max(1, stride // SIDE_FRAMES)
-    others = [step(a, b) for a, b in zip(stretches, stretches[far:], strict=False)]
-    if len(others) < 4:
+    hop = SIDE_FRAMES // 2
+    clip = clip[: apart + 12 * hop]
+    stretches = [_bands_db(clip[i : i + SIDE_FRAMES]) for i in range(0, len(clip) - SIDE_FRAMES + 1, hop)]
+    others = [step(a, b) for a, b in zip(stretches, stretches[max(1, apart // hop) :], strict=False)]
+    if len(others) < 3:
         return level, spectral, 0.0
     # 1.5 dB and 2 dB are changes that ambience makes all the time; less than that never stands out.
     usual_level = max(1.5, float(np.sqrt(np.mean([s[0] ** 2 for s in others]))))

@@ -1,0 +1,287 @@
+#!/usr/bin/env python3
+"""Measures speed, memory and time to the first sound: tools/bench.py [--only NAME] [--json]
+
+    clip         one 10 s clip: times real time on one and two threads, on an idle machine and with one core kept busy
+    render       60 s of the forest: times real time
+    first_sound  `ambient serve` from a cold start, and again when the scene's first clips are cached
+    live         processor time and memory of `ambient serve` over 40 s, engine and worker together
+    block        what the engine itself takes for 20 ms of the forest, and the limiter's and meter's share
+
+Beside the clip stands the physical limit: its floating-point operations over what a matrix product of the same kind
+reaches on this machine in the same run. Machines are noisy: compare figures of one run with each other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import multiprocessing
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from typing import Any
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
+
+
+def _spin() -> None:
+    while True:
+        sum(range(10_000))
+
+
+@contextlib.contextmanager
+def busy(cores: int) -> Iterator[None]:
+    """Keeps so many cores busy with something else."""
+    others = [multiprocessing.Process(target=_spin, daemon=True) for _ in range(cores)]
+    for other in others:
+        other.start()
+    try:
+        yield
+    finally:
+        for other in others:
+            other.kill()
+
+
+def clip() -> dict[str, Any]:
+    """One clip of 10 s (9.92 s with the lattice), from prompt to samples."""
+    began = time.perf_counter()
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from ambient.generate.catalogue import describe
+    from ambient.generate.loading import load_backend
+    from ambient.messages import RATE, Clip, ClipKey, ClipRequest, PromptMix
+
+    imports = time.perf_counter() - began
+    began = time.perf_counter()
+    info = describe("bundled")
+    backend = load_backend(info, device="cpu", threads=1)
+    load = time.perf_counter() - began
+    latents = 10 * RATE // info.frames_per_latent
+    sound = latents * info.frames_per_latent / RATE
+
+    def request(index: int) -> ClipRequest:
+        prompt = PromptMix.of("steady rain on leaves")
+        return ClipRequest(ClipKey("bench", index), 0, latents, 0, index, 1, prompt, info.steps, info.guidance)
+
+    def run(times: int = 5) -> float:
+        best = []
+        for i in range(times):
+            start = time.perf_counter()
+            assert isinstance(backend.generate([request(i)])[0], Clip)
+            best.append(time.perf_counter() - start)
+        return sorted(best)[len(best) // 2]
+
+    run(1)
+    with FlopCounterMode(display=False) as counter:
+        backend.generate([request(0)])
+    operations = counter.get_total_flops()
+
+    def matrix() -> float:
+        """Floating-point operations a second of a matrix product as the transformer has them."""
+        a, b = torch.randn(256, 1024), torch.randn(1024, 1024)
+        a @ b
+        start = time.perf_counter()
+        for _ in range(50):
+            a @ b
+        return 50 * 2 * 256 * 1024 * 1024 / (time.perf_counter() - start)
+
+    found: dict[str, Any] = {
+        "seconds_of_sound": sound,
+        "steps": info.steps,
+        "guidance": info.guidance,
+        "import_seconds": round(imports, 2),
+        "load_seconds": round(load, 2),
+        "gigaflop": round(operations / 1e9, 1),
+    }
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        limit = matrix()
+        spent = run()
+        found[f"threads_{threads}"] = {
+            "times_real_time": round(sound / spent, 1),
+            "limit_times_real_time": round(sound / (operations / limit), 1),
+            "share_of_limit": round(operations / limit / spent, 2),
+            "matrix_gigaflops": round(limit / 1e9, 1),
+        }
+        with busy(1):
+            found[f"threads_{threads}"]["times_real_time_one_core_busy"] = round(sound / run(), 1)
+    found["times_real_time"] = max(found["threads_1"]["times_real_time"], found["threads_2"]["times_real_time"])
+    return found
+
+
+def render() -> dict[str, Any]:
+    """A minute of the forest, by the command that users type."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "ambient", "render", str(ROOT / "scenes" / "forest.yaml")]
+        command += ["--seconds", "60", "--out", f"{folder}/forest.wav", "--json"]
+        began = time.perf_counter()
+        said = json.loads(subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout)
+        return {
+            "times_real_time": round(60 / (time.perf_counter() - began), 2),
+            "clips": said["clips"],
+            "joins": said["joins"],
+            "includes": "start of both processes and loading of the model",
+        }
+
+
+def _get(port: int, path: str) -> Any:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+        return json.load(answer)
+
+
+@contextlib.contextmanager
+def _served(cache: str) -> Iterator[tuple[int, subprocess.Popen[bytes], float]]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "ambient", "serve", str(ROOT / "scenes" / "forest.yaml")]
+    command += ["--port", str(port), "--no-sound-card", "--quiet"]
+    began = time.perf_counter()
+    environment = os.environ | {"AMBIENT_CACHE": cache}
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)
+    try:
+        while True:
+            with contextlib.suppress(OSError):
+                if _get(port, "/api/v1/streams/forest")["playing"]:
+                    break
+            if process.poll() is not None or time.perf_counter() - began > 120:
+                raise SystemExit("bench: the server does not start; try `ambient serve forest`")
+            time.sleep(0.02)
+        yield port, process, time.perf_counter() - began
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def first_sound() -> dict[str, Any]:
+    """From typing the command until the clock of the stream runs."""
+    with tempfile.TemporaryDirectory() as cache:
+        with _served(cache) as (_, _, cold):
+            time.sleep(4)  # the first clips are on disk
+        with _served(cache) as (_, _, warm):
+            pass
+    return {"cold_seconds": round(cold, 2), "cached_seconds": round(warm, 2)}
+
+
+def _family(pid: int) -> list[int]:
+    found = [pid]
+    for entry in pathlib.Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError, IndexError, ValueError):
+            parent = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
+            if parent == pid:
+                found += _family(int(entry.name))
+    return found
+
+
+def _usage(pid: int) -> tuple[float, float]:
+    """Processor seconds and megabytes (proportional set) of a process and its children."""
+    ticks = megabytes = 0.0
+    for one in _family(pid):
+        with contextlib.suppress(OSError):
+            fields = pathlib.Path(f"/proc/{one}/stat").read_text().rsplit(")", 1)[1].split()
+            ticks += int(fields[11]) + int(fields[12])
+            for line in pathlib.Path(f"/proc/{one}/smaps_rollup").read_text().splitlines():
+                if line.startswith("Pss:"):
+                    megabytes += int(line.split()[1]) / 1024
+    return ticks / os.sysconf("SC_CLK_TCK"), megabytes
+
+
+def live() -> dict[str, Any]:
+    """What a playing forest costs once it has settled."""
+    with tempfile.TemporaryDirectory() as cache, _served(cache) as (port, process, _):
+        time.sleep(25)  # the first sounds and the bank are made
+        before, _ = _usage(process.pid)
+        time.sleep(40)
+        after, megabytes = _usage(process.pid)
+        status = _get(port, "/api/v1/streams/forest")
+    cores = os.cpu_count() or 1
+    return {
+        "processor_share_of_all_cores": round((after - before) / 40 / cores, 3),
+        "cores": cores,
+        "memory_mb": round(megabytes),
+        "underruns": status["counts"]["underruns"],
+        "degrade_level": status["degrade_level"],
+        "speed": status["speed"],
+    }
+
+
+def memory() -> dict[str, Any]:
+    """Memory of engine and worker together, from `live`."""
+    return {"engine_and_worker_mb": live()["memory_mb"], "limit_mb": 1536}
+
+
+def block() -> dict[str, Any]:
+    """Without a model: the engine's own time for a block."""
+    import numpy as np
+
+    from ambient.engine.core import Engine, Options
+    from ambient.messages import BLOCK_FRAMES
+    from ambient.scene import find_scene, load_scene
+    from ambient.sound import Limiter, LoudnessControl
+    from ambient.testing import ScriptedGenerator
+
+    engine = Engine(load_scene(find_scene("forest")), ScriptedGenerator(), Options(live=False))
+    spent = []
+    for _ in range(3000):
+        start = time.perf_counter()
+        engine.step()
+        spent.append(time.perf_counter() - start)
+    sound = (np.random.default_rng(0).standard_normal((BLOCK_FRAMES, 2)) * 0.1).astype(np.float32)
+    limiter, loudness = Limiter(), LoudnessControl()
+
+    def each(work: Callable[[Any], Any]) -> float:
+        start = time.perf_counter()
+        for _ in range(500):
+            work(sound)
+        return round(1000 * (time.perf_counter() - start) / 500, 3)
+
+    spent.sort()
+    return {
+        "median_ms": round(1000 * spent[len(spent) // 2], 3),
+        "p99_ms": round(1000 * spent[int(0.99 * len(spent))], 2),
+        "limiter_ms": each(limiter.process),
+        "loudness_ms": each(loudness.process),
+        "budget_ms": 20.0,
+    }
+
+
+BENCHES: dict[str, Callable[[], dict[str, Any]]] = {
+    "clip": clip,
+    "render": render,
+    "first_sound": first_sound,
+    "live": live,
+    "memory": memory,
+    "block": block,
+}
+
+
+def main() -> None:
+    """Runs what was asked for and prints it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", choices=BENCHES, action="append", help="only this; may be repeated")
+    parser.add_argument("--json", action="store_true", help="JSON only")
+    given = parser.parse_args()
+    found: dict[str, Any] = {}
+    for name in given.only or [n for n in BENCHES if n != "memory"]:
+        found[name] = BENCHES[name]()
+        if name == "live":
+            found["memory"] = {"engine_and_worker_mb": found["live"]["memory_mb"], "limit_mb": 1536}
+        if not given.json:
+            print(f"{name}: {json.dumps(found[name])}", flush=True)
+    if given.json:
+        print(json.dumps(found, indent=1))
+
+
+if __name__ == "__main__":
+    main()
