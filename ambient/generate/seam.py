@@ -29,7 +29,7 @@ def ease_seam(latents: npt.NDArray[np.float32], kept: int) -> npt.NDArray[np.flo
 
     The kept frames are not touched. Clips with fewer than four kept or new frames come back as they are.
     """
-    channels, frames = latents.shape
+    frames = latents.shape[1]
     new = frames - kept
     if kept < 4 or new < 4:
         return latents
