@@ -1,7 +1,7 @@
 """The crossfade law by correlation, so that loudness neither dips nor bumps.
 
 Two signals of equal power and correlation ρ, weighted a and b, add up to the power a² + b² + 2ρab. Equal-gain fades
-(a + b = 1) keep it for ρ = 1, equal-power fades (a² + b² = 1) for ρ = 0; here it is kept for any ρ ≥ 0 (Fink,
+(a + b = 1) keep it for ρ = 1, equal-power fades (a² + b² = 1) for ρ = 0; here it is kept for any ρ ≥ −0.5 (Fink,
 Holters, Zölzer: "Signal-matched power-complementary cross-fading", DAFx 2016).
 """
 
@@ -14,6 +14,9 @@ from ambient.messages import Audio
 
 __all__ = ["correlation", "crossfade", "weights"]
 
+LOWEST_RHO = -0.5
+"""Below it the constant power would ask for more than +3 dB on each side, which transients would not forgive."""
+
 
 def correlation(a: Audio, b: Audio) -> float:
     """Normalised correlation of two overlaps of equal shape, −1 … 1; 0 where either is silent."""
@@ -25,11 +28,11 @@ def correlation(a: Audio, b: Audio) -> float:
 
 
 def weights(n: int, rho: float) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Fade-out and fade-in for an overlap of ``n`` frames and correlation ``rho`` (below 0 counts as 0).
+    """Fade-out and fade-in for an overlap of ``n`` frames and correlation ``rho`` (below −0.5 counts as −0.5).
 
     Shape ``(n,)`` each; first frame nearly all old, last nearly all new; symmetric in time.
     """
-    rho = min(1.0, max(0.0, rho))
+    rho = min(1.0, max(LOWEST_RHO, rho))
     t = (np.arange(n) + 0.5) / max(n, 1)
     rise, fall = np.sin(0.5 * np.pi * t) ** 2, np.cos(0.5 * np.pi * t) ** 2
     # Any pair of fades in a fixed ratio can be scaled to constant power; smooth ends come from the sin² ratio.

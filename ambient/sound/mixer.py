@@ -30,9 +30,10 @@ def mix(layers: Sequence[LayerBlock], n: int) -> Audio:
     for layer in layers:
         audio = layer.audio
         if layer.width_from != 1.0 or layer.width_to != 1.0:
-            width = layer.width_from + (layer.width_to - layer.width_from) * ramp
-            mid = audio.mean(1, keepdims=True)
-            audio = mid + (audio - mid) * width
+            width = np.float32(layer.width_from) + np.float32(layer.width_to - layer.width_from) * ramp[:, 0]
+            mid = (audio[:, 0] + audio[:, 1]) * np.float32(0.5)
+            side = (audio[:, 0] - audio[:, 1]) * (np.float32(0.5) * width)
+            audio = np.stack([mid + side, mid - side], axis=1)
         if layer.gain_from == layer.gain_to:
             out += audio * np.float32(layer.gain_to)
         else:

@@ -12,6 +12,8 @@ CELL = RATE // 100
 """Levels are taken every 10 ms."""
 LEVEL_DB = -20.0
 """Loudest 400 ms of every event, RMS."""
+PEAK_DB = -3.0
+"""No sample of an event lies higher: a twig's crack is short, and its mean would ask for far too much."""
 BRIDGE_CELLS = 40
 """A dip of 0.4 s belongs to the event: thunder rolls, an owl hoots twice."""
 RISE_FRAMES = RATE // 200
@@ -20,12 +22,15 @@ SILENCE_DB = -70.0
 
 
 def trim_one_shot(audio: Audio) -> Audio | None:
-    """The clip's main event, ``(n, 2)``: trimmed, faded (5 ms in, 250 ms out) and levelled; None for silence.
+    """The clip's main event, ``(n, 2)``: trimmed, faded (5 ms in, 250 ms out) and levelled; None for silence
+    and for clips under 50 ms.
 
     The event is the stretch around the loudest moment that stands out from the background, or lies within 30 dB of
     the peak where the background is quiet. A clip in which nothing stands out gives its loudest two seconds.
     """
     cells = len(audio) // CELL
+    if cells < 5:
+        return None
     power = np.square(audio[: cells * CELL]).reshape(cells, CELL, 2).mean((1, 2))
     level = 10 * np.log10(np.convolve(power, np.ones(5) / 5, "same") + 1e-12)
     peak = int(np.argmax(level))
@@ -46,7 +51,9 @@ def trim_one_shot(audio: Audio) -> Audio | None:
     window = min(40 * CELL, len(event))
     energy = np.concatenate([[0.0], np.cumsum(np.square(event, dtype=np.float64).mean(1))])
     loudest = float(np.max(energy[window:] - energy[:-window])) / window
-    event *= np.float32(10 ** (LEVEL_DB / 20) / np.sqrt(loudest + 1e-12))
+    by_level = 10 ** (LEVEL_DB / 20) / np.sqrt(loudest + 1e-12)
+    by_peak = 10 ** (PEAK_DB / 20) / (float(np.abs(event).max()) + 1e-9)
+    event *= np.float32(min(by_level, by_peak))
     return event
 
 

@@ -40,7 +40,7 @@ def place(audio: Audio, distance_m: float, azimuth_deg: float, gain_db: float) -
     distance = max(NEAREST_M, distance_m)
     tail = round(DIFFUSE_SECONDS * RATE)
     length = fft.next_fast_len(len(audio) + tail, real=True)
-    spectrum = fft.rfft(audio.mean(1).astype(np.float32), length)
+    spectrum = fft.rfft((audio[:, 0] + audio[:, 1]) * np.float32(0.5), length)
     hz = np.asarray(np.fft.rfftfreq(length, 1 / RATE), np.float64)
     azimuth = np.radians(((azimuth_deg + 180) % 360) - 180)
     gain = 10 ** (gain_db / 20) * REFERENCE_M / distance
@@ -49,7 +49,7 @@ def place(audio: Audio, distance_m: float, azimuth_deg: float, gain_db: float) -
     lateral = float(np.arcsin(np.clip(np.sin(azimuth), -1, 1)))
     pan = (lateral / (np.pi / 2) * 0.9 + 1) / 2 * np.pi / 2
     lag = HEAD_RADIUS_M / SPEED_OF_SOUND * (abs(lateral) + np.sin(abs(lateral)))
-    late = np.exp(-2j * np.pi * hz * lag).astype(np.complex64)
+    late = np.exp((-2j * np.pi * lag * hz).astype(np.complex64))
     diffuse = min(0.7, 0.08 * np.sqrt(distance / REFERENCE_M))
     out = np.empty((len(audio) + tail, 2), np.float32)
     for ear, (weight, far) in enumerate(((np.cos(pan), lateral > 0), (np.sin(pan), lateral < 0))):
