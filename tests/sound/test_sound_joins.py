@@ -15,12 +15,13 @@ def noise(n: int, seed: int = 0, level: float = 0.1) -> Audio:
     return (np.random.default_rng(seed).standard_normal((n, 2)) * level).astype(np.float32)
 
 
-@given(st.floats(0, 1), st.integers(1, 5000))
+@given(st.floats(-0.5, 1), st.integers(1, 5000))
 def test_fades_keep_the_power_of_signals_so_correlated(rho: float, n: int) -> None:
     out, into = weights(n, rho)
     power = out.astype(float) ** 2 + into.astype(float) ** 2 + 2 * rho * out.astype(float) * into
     np.testing.assert_allclose(power, 1.0, atol=1e-5)
-    assert (np.diff(into) >= -1e-6).all() and (np.diff(out) <= 1e-6).all()
+    if rho >= 0:  # below, both must rise above 1 on the way
+        assert (np.diff(into) >= -1e-6).all() and (np.diff(out) <= 1e-6).all()
     np.testing.assert_allclose(into, out[::-1], atol=1e-6)
 
 
@@ -29,7 +30,8 @@ def test_the_law_follows_what_is_measured() -> None:
     assert abs(correlation(a, b)) < 0.02
     assert correlation(a, a) == pytest.approx(1.0)
     mixed = (0.6 * a + 0.8 * b).astype(np.float32)
-    for other, wanted in ((a, 1.0), (b, 0.0), (mixed, 0.6)):
+    against = (-0.3 * a + np.sqrt(1 - 0.09) * b).astype(np.float32)
+    for other, wanted in ((a, 1.0), (b, 0.0), (mixed, 0.6), (against, -0.3)):
         assert correlation(a, other) == pytest.approx(wanted, abs=0.02)
         faded = crossfade(a, other)
         levels = np.sqrt(np.mean(faded.reshape(10, -1, 2) ** 2, axis=(1, 2)))
@@ -98,6 +100,33 @@ def test_old_sound_that_ends_within_the_fade_shortens_it_and_leaves_no_hole() ->
     np.testing.assert_allclose(audio, 1.0, atol=1e-5)
 
 
+@given(st.integers(0, 6000), st.integers(0, 400), st.integers(2, 500))
+def test_no_splice_clicks_wherever_it_lies(start: int, into: int, fade: int) -> None:
+    """Before what is held, inside it, at its very end or behind it: a flat sound never steps."""
+    timeline = Timeline()
+    timeline.splice(np.ones((2000, 2), np.float32), 2000, 2100, 200)
+    # a crossfade that starts later than the sound it leads to begins is as long as it is asked to be
+    timeline.splice(np.ones((1000, 2), np.float32), start, start + max(into, 100), max(fade, 100))
+    sound, missing = timeline.read(timeline.start_frame, timeline.end_frame - timeline.start_frame)
+    assert missing == 0 and timeline.end_frame == start + 1000
+    assert np.abs(np.diff(sound[:, 0])).max() < 0.05
+    assert sound.min() >= 0 and sound.max() < 1.001
+
+
+def test_own_sound_is_what_clips_brought() -> None:
+    timeline = Timeline()
+    timeline.splice(noise(3000, 1), 0, 10, 20)
+    timeline.append(noise(2000, 2), 500)  # lies from 2500 to 4500
+    assert [len(s) for s in timeline.own(10_000)] == [2500]
+    timeline.splice(noise(2000, 3), 3900, 4000, 200)  # until 5900
+    assert [len(s) for s in timeline.own(10_000)] == [2500, 2000]
+    timeline.splice(noise(1000, 4), 6900, 7000, 200)  # behind a gap
+    assert [len(s) for s in timeline.own(10_000)] == [2500, 2000, 1000]
+    assert sum(len(s) for s in timeline.own(1500)) == 1000
+    np.testing.assert_array_equal(timeline.own(10_000)[0], timeline.read(0, 2500)[0])
+    assert timeline.splices == 3
+
+
 def test_forgetting_keeps_history_and_frees_the_rest() -> None:
     timeline = Timeline(history_frames=RATE)
     end = 0
@@ -147,16 +176,42 @@ def test_a_remix_goes_on_steadily_from_its_own_material() -> None:
     assert np.abs(audio[12 * RATE :]).max() <= 1.42 * np.abs(audio[: 12 * RATE]).max()
 
 
-def test_a_remix_does_not_loop() -> None:
-    timeline = Timeline()
-    timeline.splice(rain(12), 0, 10, 20)
-    Remix(5).extend(timeline, 90 * RATE)
-    audio = timeline.read(12 * RATE, 78 * RATE)[0].mean(1)
-    spectrum = np.fft.rfft(audio, 2 * len(audio))
-    similar = np.fft.irfft(np.abs(spectrum) ** 2)[: 40 * RATE]
-    similar /= similar[0]
-    # a loop repeats the samples themselves: autocorrelation near 1 at its period
-    assert similar[RATE:].max() < 0.5
+def sources(sound: Audio, material: Audio) -> np.ndarray:
+    """Where in the material each frame comes from, by the very bits of its samples; −1 inside crossfades."""
+    codes = np.ascontiguousarray(material).view(np.int64)[:, 0]
+    order = np.argsort(codes)
+    wanted = np.ascontiguousarray(sound).view(np.int64)[:, 0]
+    found = order[np.minimum(np.searchsorted(codes[order], wanted), len(codes) - 1)]
+    return np.where(codes[found] == wanted, found, -1)
+
+
+@pytest.mark.parametrize(("seconds", "rest_seconds", "most"), [(40, 6, 0.01), (12, 3, 0.05)])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_remix_neither_loops_nor_comes_back_to_what_was_just_heard(
+    seconds: int, rest_seconds: int, most: float, seed: int
+) -> None:
+    material, timeline, remix = rain(seconds), Timeline(), Remix(seed)
+    timeline.splice(material, 0, 10, 20)
+    total = seconds + 100
+    parts = [timeline.read(0, seconds * RATE)[0]]
+    for second in range(seconds, total):  # as a stream does: a second at a time, and what is past is forgotten
+        remix.extend(timeline, (second + 1) * RATE)
+        parts.append(timeline.read(second * RATE, RATE)[0])
+        timeline.forget_before(second * RATE)
+    came_from = sources(np.concatenate(parts)[:: RATE // 100], material)
+    played = came_from[seconds * 100 :]
+    known = played >= 0
+    assert known.mean() > 0.7
+    cells = np.where(came_from >= 0, came_from // 4800, -np.arange(1, len(came_from) + 1))
+    again = [
+        np.isin(cells[i], cells[max(0, i - rest_seconds * 100) : i - 30]) for i in np.flatnonzero(known) + seconds * 100
+    ]
+    assert np.mean(again) <= most
+    # a loop of any length would bring the same source back again and again after the same time
+    for lag in range(100, 5000):
+        pairs = known[lag:] & known[:-lag]
+        assert np.mean(np.abs(played[lag:] - played[:-lag])[pairs] < 960) < 0.3
+    assert len(np.unique(played[known] // 4800)) > 0.8 * seconds * 10
 
 
 def test_a_remix_is_the_same_for_the_same_seed_and_works_with_little() -> None:
