@@ -7,6 +7,7 @@ import json
 import pathlib
 import re
 import time
+from typing import Any
 
 from tqdm import tqdm
 
@@ -216,7 +217,7 @@ def _wait(generator: Generator, request: ClipRequest) -> Clip | ClipFailure:
     return answers[0]
 
 
-def _bar(length: int, name: str) -> tqdm[None]:
+def _bar(length: int, name: str) -> tqdm[Any]:
     shape = "{desc}: {percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} s [{elapsed}<{remaining}] {postfix}"
     return tqdm(total=length / RATE, desc=name, bar_format=shape, disable=None)
 
