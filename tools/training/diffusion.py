@@ -27,6 +27,19 @@ def single_precision(features: np.ndarray) -> np.ndarray:
     return torch.from_numpy(np.ascontiguousarray(features)).float().numpy()
 
 
+def lengthened(f: np.ndarray, hops: int) -> np.ndarray:
+    """Log powers (n, 2, BANDS) repeated to at least ``hops``, each time over a crossfade: a model that hears hard cuts
+    learns to make them."""
+    fade = max(1, min(160, len(f) // 3))
+    rise = (np.arange(fade, dtype=np.float32)[:, None, None] + 0.5) / fade
+    seam = np.logaddexp(f[-fade:] + np.log(1 - rise), f[:fade] + np.log(rise))
+    parts, length = [f[:-fade]], len(f)
+    while length < hops:
+        parts += [seam, f[fade:-fade]]
+        length += len(f) - fade
+    return np.concatenate([*parts, f[-fade:]])
+
+
 class Sampler:
     """Draws training clips: balanced by label, mixed, pitched, equalised; latents computed on the fly."""
 
@@ -74,8 +87,9 @@ class Sampler:
         else:
             at = entry["start"]
             f = single_precision(self.features[at : at + entry["hops"]])
-            shift = int(self.rng.integers(len(f)))
-            f = np.resize(np.roll(f, shift, axis=0), (need, 2, BANDS))
+            f = lengthened(f, need + len(f))
+            shift = int(self.rng.integers(len(f) - need + 1))
+            f = f[shift : shift + need]
         return self.vary(f), entry
 
     def vary(self, f: np.ndarray) -> np.ndarray:
