@@ -95,3 +95,12 @@ def test_everything_public_says_what_it_is_for() -> None:
         for node in tree.body:
             if isinstance(node, ast.ClassDef | ast.FunctionDef) and not node.name.startswith("_"):
                 assert ast.get_docstring(node), f"{path}: {node.name} has no docstring"
+
+
+def test_every_folder_of_the_package_travels_in_the_wheel() -> None:
+    import tomllib
+
+    listed = set(tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
+    there = {f"ambient.{p.parent.relative_to(PACKAGE)}".replace("/", ".") for p in PACKAGE.rglob("__init__.py")}
+    there = {"ambient" if name.endswith(".") else name for name in there}
+    assert listed == there | {"ambient.library"}
