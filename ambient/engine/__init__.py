@@ -1,8 +1,8 @@
 """Runs the rooms on one sample clock."""
 
-from ambient.engine.clocks import FreeClock, RealClock
+from ambient.engine.clocks import RealClock
 from ambient.engine.core import Engine, Options
 from ambient.engine.live import LiveStream
 from ambient.engine.offline import render
 
-__all__ = ["Engine", "FreeClock", "LiveStream", "Options", "RealClock", "render"]
+__all__ = ["Engine", "LiveStream", "Options", "RealClock", "render"]

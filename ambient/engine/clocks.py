@@ -7,22 +7,7 @@ from collections.abc import Callable
 
 from ambient.messages import RATE
 
-__all__ = ["FreeClock", "RealClock"]
-
-
-class FreeClock:
-    """As fast as the machine goes: every frame is now."""
-
-    def __init__(self) -> None:
-        self._frame = 0
-
-    def now_frame(self) -> int:
-        """The furthest frame that was waited for."""
-        return self._frame
-
-    def wait_until(self, frame: int) -> None:
-        """Returns at once."""
-        self._frame = max(self._frame, frame)
+__all__ = ["RealClock"]
 
 
 class RealClock:

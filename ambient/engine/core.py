@@ -188,7 +188,7 @@ class Engine:
         if not self.pace.measured:
             return None
         info = self.generator.info
-        return self.pace.speed(1, self.ladder.rung.steps, info.frames_per_latent / RATE)
+        return self.pace.speed(self.ladder.rung.steps, info.frames_per_latent / RATE)
 
     def joins(self) -> dict[str, list[int]]:
         """Frames of output, middle of every crossfade between two clips that was heard, by layer."""

@@ -38,6 +38,6 @@ class Pace:
         """Time that a batch will take."""
         return sum(self.predict_seconds(r.latent_frames, r.steps) for r in batch)
 
-    def speed(self, latent_frames: int, steps: int, seconds_per_latent: float) -> float:
-        """Seconds of sound made in a second, for clips of that size."""
-        return seconds_per_latent / (self._cost * steps) if latent_frames else 0.0
+    def speed(self, steps: int, seconds_per_latent: float) -> float:
+        """Seconds of sound made in a second, at so many denoising steps."""
+        return seconds_per_latent / (self._cost * steps)

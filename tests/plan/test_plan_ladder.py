@@ -63,7 +63,7 @@ def test_pace_predicts_what_it_saw_and_believes_bad_news_sooner() -> None:
     worse = pace.predict_seconds(100, 8)
     pace.observe(clip(0.4))
     assert worse == pytest.approx(1.2) and pace.predict_seconds(100, 8) > 1.0
-    assert pace.speed(1, 8, 0.08) == pytest.approx(8 / pace.predict_seconds(100, 8))
+    assert pace.speed(8, 0.08) == pytest.approx(8 / pace.predict_seconds(100, 8))
 
 
 @given(st.lists(st.tuples(st.integers(0, 20), st.integers(1, 40)), min_size=1, max_size=12))
