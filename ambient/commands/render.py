@@ -9,6 +9,7 @@ import re
 import time
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
 from ambient.engine.bed import Accepted, Bed
@@ -34,6 +35,7 @@ from ambient.plan import Ladder, clip_seed, layer_seed
 from ambient.ports import Generator
 from ambient.scene import find_scene, load_scene
 from ambient.sinks.file import open_file_sink
+from ambient.sound import Limiter
 
 __all__ = ["run"]
 
@@ -134,8 +136,7 @@ def _clip(given: argparse.Namespace) -> int:
                 path = out if single else out / f"{number:0{digits}d}-{_slug(prompt)}.wav"
                 sink = open_file_sink(str(path), length)
                 try:
-                    for start in range(0, length, BLOCK_FRAMES):
-                        sink.write(Block(start, audio[start : start + BLOCK_FRAMES]))
+                    sink.write(Block(0, _limited(audio)))
                 except BaseException:
                     sink.abort()
                     raise
@@ -170,8 +171,6 @@ def _generate(generator: Generator, mix: PromptMix, length: int, given: argparse
         clip = _wait(generator, request)
         if isinstance(clip, ClipFailure):
             raise BackendError(f"{mix}: {clip.message}")
-        import numpy as np
-
         padded = np.zeros((length, 2), np.float32)
         padded[: len(clip.audio)] = clip.audio[:length]
         return padded, clip.generation_seconds
@@ -192,6 +191,13 @@ def _generate(generator: Generator, mix: PromptMix, length: int, given: argparse
             raise BackendError(f"{mix}: {trouble}")
     audio, _ = bed.timeline.read(0, length)
     return audio, spent
+
+
+def _limited(audio: Audio) -> Audio:
+    """The clip with its peaks held below full scale; unchanged where they are."""
+    limiter = Limiter()
+    lag = limiter.latency_frames
+    return limiter.process(np.concatenate([audio, np.zeros((lag, 2), np.float32)]))[lag:]
 
 
 def _one_shot(info: ModelInfo, mix: PromptMix, seed: int, latents: int, steps: int, guidance: float) -> ClipRequest:

@@ -26,9 +26,13 @@ def inspect_clip(audio: Audio, expected_frames: int) -> tuple[FailureKind, str] 
     offset = float(np.abs(audio.mean(0)).max())
     if offset > 0.02 and offset > 0.3 * rms:
         return "dc", f"it has a constant offset of {offset:.2f}"
-    flat = float(np.mean(np.abs(audio) >= 0.999))
+    if rms > 0.5:
+        return "clipping", f"it is far too loud ({20 * np.log10(rms):.0f} dBFS)"
+    # Beyond full scale is no fault in floating point, the limiter sees to it; flat tops are.
+    peak = float(np.abs(audio).max())
+    flat = float(np.mean(np.abs(audio) >= 0.9999 * peak))
     if flat > 0.001:
-        return "clipping", f"{100 * flat:.1f} % of its samples are at full scale"
+        return "clipping", f"{100 * flat:.1f} % of its samples are cut off at {peak:.2f}"
     return None
 
 
