@@ -22,7 +22,8 @@ class Accepted:
     """A clip went into the timeline."""
 
     join: Join
-    late_frames: int
+    ran_out: bool
+    """The layer had no generated sound left when it came."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,7 @@ class Bed:
         timely = repair_frames is None or self.plan.retry_is_timely(self.head, repair_frames)
         may_repair = timely and self.plan.attempt < MOST_REPAIRS
         before = self.timeline.end_frame
+        ran_out = self.plan.begun and self.plan.end_frame < self.head
         placement = self.plan.peek(clip, self.head)
         if placement is None:
             self.plan.drop()
@@ -132,7 +134,7 @@ class Bed:
         self._joins_ahead = [j for j in self._joins_ahead if j < join.middle_frame - fade]
         if clip.request.tail is not None:
             self._joins_ahead.append(join.middle_frame)
-        return Accepted(join, placement.late_frames)
+        return Accepted(join, ran_out)
 
     def read(self, clock_frame: int, n: int, moment: LayerMoment, gains: tuple[float, float]) -> LayerBlock | None:
         """The next ``n`` frames, with the gain ramp to apply; None while the layer is silent or has no sound yet."""

@@ -279,7 +279,7 @@ class Engine:
             if isinstance(outcome, Accepted):
                 self.counts.joins += answer.request.tail is not None
                 self.counts.joins_failed += outcome.join.failed and answer.request.tail is not None
-                if outcome.late_frames and answer.request.tail is not None:
+                if outcome.ran_out:
                     self.counts.late += 1
                     self._late = True
             elif outcome.fault is not None:
@@ -298,7 +298,7 @@ class Engine:
         return not layer.muted and layer.gain > SILENT_GAIN
 
     def _plan(self) -> None:
-        ahead, lead = frames(self.options.ahead_seconds), self._lead_frames()
+        ahead = frames(self.options.ahead_seconds)
 
         @functools.cache
         def look(grid: int) -> Moment:
@@ -307,8 +307,10 @@ class Engine:
         future = look((self.frame + frames(4)) // LOOK_GRID_FRAMES)
         resting = self._resting()
         wishes: list[tuple[int, int, ClipRequest, Bed | Shots]] = []
-        for name, bed in self.beds.items():
-            now = self.moment.layer(name)
+        # A change of state asks for all beds at once: the loudest is served first.
+        turns = sorted(self.beds, key=lambda name: -self.moment.layer(name).gain)
+        for rank, name in enumerate(turns):
+            bed, now = self.beds[name], self.moment.layer(name)
             if self._audible(now):
                 bed.start(self.frame)
             elif self._gains.get(name, 0.0) <= SILENT_GAIN:
@@ -322,7 +324,7 @@ class Engine:
                 self._wanted(look, name),
                 self.ladder.rung,
                 ahead_frames=ahead,
-                lead_frames=lead,
+                lead_frames=self._lead_frames(rank),
                 guidance=self._guidance(now),
                 steps=now.steps,
             )
@@ -371,10 +373,7 @@ class Engine:
                 batch[0].guidance,
                 batch[0].one_shot,
             )
-            fits = not batch or (
-                len(batch) < 4
-                and (not self.options.live or self.pace.batch_seconds([*batch, request]) <= self.options.batch_seconds)
-            )
+            fits = not batch or (len(batch) < 4 and (not self.options.live or self._may_share(batch, request)))
             if self._flight is None and like_first and fits:
                 batch.append(request)
             else:
@@ -390,12 +389,19 @@ class Engine:
             self._take_in()
             self._plan()
 
-    def _lead_frames(self) -> int:
-        """From now until a hurried clip can be heard: waiting, making it, and its crossfade."""
+    def _may_share(self, batch: list[ClipRequest], request: ClipRequest) -> bool:
+        """Live: whether a batch may grow by a request without making the first one wait too long for its answer."""
+        urgent = batch[0].deadline_frame - self.frame < frames(2.0)
+        most = self.options.batch_seconds / 2 if urgent else self.options.batch_seconds
+        return self.pace.batch_seconds([*batch, request]) <= most
+
+    def _lead_frames(self, rank: int) -> int:
+        """From now until a hurried clip of the bed that is ``rank``-th in turn can be heard: waiting, making it and
+        those before it, and its crossfade."""
         if not self.options.live:
             return frames(0.6)
         hurried = next((b.plan.hurried_latents() for b in self.beds.values()), 0)
-        made = self.pace.predict_seconds(hurried, self.ladder.rung.steps)
+        made = self.pace.predict_seconds(hurried, self.ladder.rung.steps) * (rank + 1)
         waiting = self.pace.batch_seconds(self._flight.requests) if self._flight else 0.0
         return frames(min(4.0, made + waiting + 0.15) + 0.3)
 
