@@ -5,6 +5,7 @@
     render       60 s of the forest: times real time
     first_sound  `ambient serve` from a cold start, and again when the scene's first clips are cached
     live         processor time and memory of `ambient serve` over 40 s, engine and worker together
+    change       from firing an event that changes the state until a bed made for the new prompt is heard
     block        what the engine itself takes for 20 ms of the forest, and the limiter's and meter's share
 
 Beside the clip stands the physical limit: its floating-point operations over what a matrix product of the same kind
@@ -221,6 +222,29 @@ def memory() -> dict[str, Any]:
     return {"engine_and_worker_mb": live()["memory_mb"], "limit_mb": 1536}
 
 
+def change() -> dict[str, Any]:
+    """From firing a storm (blend of 3 s) or its end (20 s) until a bed made for another prompt is at the playhead."""
+    found = []
+    with tempfile.TemporaryDirectory() as cache, _served(cache) as (port, _, _):
+        time.sleep(25)
+        for event in ("storm_spell", "calm_spell") * 2:
+            request = urllib.request.Request(
+                f"http://127.0.0.1:{port}/api/v1/streams/forest/fire",
+                data=json.dumps({"event": event}).encode(),
+                headers={"Content-Type": "application/json"},
+            )
+            before = _get(port, "/api/v1/streams/forest")["layers"][0]["heard"]
+            urllib.request.urlopen(request, timeout=5).close()
+            began = time.perf_counter()
+            while time.perf_counter() - began < 10:
+                if _get(port, "/api/v1/streams/forest")["layers"][0]["heard"] != before:
+                    found.append(round(time.perf_counter() - began, 2))
+                    break
+                time.sleep(0.02)
+            time.sleep(12)
+    return {"seconds_until_heard": found, "status_is_up_to_seconds_old": 0.1}
+
+
 def block() -> dict[str, Any]:
     """Without a model: the engine's own time for a block."""
     import numpy as np
@@ -262,6 +286,7 @@ BENCHES: dict[str, Callable[[], dict[str, Any]]] = {
     "first_sound": first_sound,
     "live": live,
     "memory": memory,
+    "change": change,
     "block": block,
 }
 

@@ -483,6 +483,7 @@ def status_layers(engine: Engine) -> list[Mapping[str, Any]]:
                 "name": layer.name,
                 "kind": "bed" if layer.scatter is None else "scatter",
                 "prompt": str(layer.prompt),
+                "heard": str(bed.plan.mix_at(bed.head) or "") if bed else None,
                 "gain": round(layer.gain, 4),
                 "muted": layer.muted,
                 "level_db": round(20 * float(np.log10(max(level, 1e-6))), 1),

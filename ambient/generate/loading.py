@@ -12,7 +12,7 @@ def load_backend(info: ModelInfo, device: str = "auto", threads: int | None = No
     """Loads a model. Raises BackendError with a clear message.
 
     ``device``: where it computes, as torch names it; ``auto`` takes cuda, then mps, then cpu. ``threads``: torch's
-    threads within an operation; None takes one, which is steadiest beside playout (see docs/model.md).
+    threads within an operation; None takes one, which leaves a core to playout (`tools/bench.py --only clip` compares).
     """
     import torch
 
