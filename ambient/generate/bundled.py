@@ -27,10 +27,16 @@ from ambient.generate.catalogue import describe
 from ambient.generate.codec import AmbienceCodec
 from ambient.generate.prompt import PromptEncoder, Reader
 from ambient.generate.seam import ease_seam
-from ambient.messages import Clip, ClipFailure, ClipRequest, FailureKind, ModelInfo
+from ambient.messages import Audio, Clip, ClipFailure, ClipRequest, FailureKind, ModelInfo
 
 __all__ = ["WEIGHTS", "BundledBackend", "condition", "velocity"]
 
+_RAMP = 24
+"""Latent frames over which a clip leaves its tail for where its prompt usually lies."""
+_STRAY = 0.5
+"""How far a clip's mean may lie from the usual one, in mean distances of recordings."""
+_PULL = 0.75
+"""Share of what strays farther that is taken back in one clip."""
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 _Model = TypeVar("_Model", bound=nn.Module)
 
@@ -73,6 +79,17 @@ def _load(kind: type[_Model], folder: pathlib.Path, device: str) -> _Model:
     if not all(bool(torch.isfinite(w).all()) for w in weights.values()):
         raise BackendError(f"{path} holds weights that are not finite; install the model again")
     return model.float().eval().to(device)
+
+
+def _event_gain(audio: Audio, frame: int) -> float:
+    """Gain that brings the loudest 0.4 s of a single event to −20 dBFS, its peak staying under full scale.
+
+    Nothing continues an event, so its level is free; as generated it varies by tens of decibels.
+    """
+    power = np.square(audio).mean(1)[: len(audio) // frame * frame].reshape(-1, frame).mean(1)
+    loudest = np.convolve(power, np.full(5, 0.2), "same").max()
+    gain = float(np.clip(0.1 / np.sqrt(loudest + 1e-12), 0.25, 16.0))
+    return min(gain, 0.98 / float(np.abs(audio).max() + 1e-9))
 
 
 class BundledBackend:
@@ -165,6 +182,8 @@ class BundledBackend:
         each = (time.perf_counter() - began) / len(batch)
         answers: list[Clip | ClipFailure] = []
         for i, request in enumerate(batch):
+            if request.one_shot:
+                audio[i] *= _event_gain(audio[i], self._info.frames_per_latent)
             if np.isfinite(audio[i]).all() and np.isfinite(stored[i]).all():
                 answers.append(Clip(request, np.ascontiguousarray(audio[i]), stored[i], each))
             else:
@@ -209,4 +228,16 @@ class BundledBackend:
             else:
                 flow = velocity(self._transformer, x, level, wanted, known, mask)
             x = scheduler.step(flow, timestep, x, return_dict=False)[0]
-        return torch.where(mask > 0, known, x)
+        return torch.where(mask > 0, known, self._anchored(batch, x))
+
+    def _anchored(self, batch: list[ClipRequest], x: Tensor) -> Tensor:
+        """Takes back part of what lies farther from the prompt's usual mean than recordings do, ramped in behind the
+        tail. Each clip continues the one before: without this, small errors of level and colour would add up."""
+        meaning = torch.stack([self._reader.mix(replace(r.prompt, avoid="")) for r in batch])
+        mean, spread = (u.to(x) for u in self._reader.usual(meaning))
+        kept = torch.tensor([r.tail.kept if r.tail else -_RAMP for r in batch], device=x.device)[:, None]
+        ramp = ((torch.arange(x.shape[2], device=x.device) - kept) / _RAMP).clamp(0, 1)[:, None]
+        here = (x * ramp).sum(2) / ramp.sum(2).clamp_min(1e-6) - mean
+        excess = here - here.clamp(-_STRAY * spread, _STRAY * spread)
+        beds = torch.tensor([not r.one_shot for r in batch], device=x.device)[:, None]
+        return x - _PULL * (excess * beds)[:, :, None] * ramp

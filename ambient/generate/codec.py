@@ -43,10 +43,12 @@ EDGE_LATENTS = 2
 SHORT = 192
 SHORT_HOP = 48
 SLOTS = HOP // SHORT_HOP
-GROUPS = 12
+GROUPS = 24
 """Band groups that share a shape in time within a hop."""
-SPEEDS = (1, 7, 25)
+SPEEDS = (1, 4, 9)
 """Widths, in slots of 1 ms, of the windows that smooth the random flicker."""
+SLOWEST = 35
+"""Slots over which flicker has no mean: what is slower than some 25 Hz is in the latents."""
 
 
 @dataclass(frozen=True)
@@ -93,10 +95,13 @@ def position_flicker(noise_seed: int, first: int, count: int) -> np.ndarray:
 
 
 def smooth_flicker(white: Tensor) -> Tensor:
-    """White noise ``(..., speeds, rows, slots)`` smoothed to each speed, unit variance kept."""
+    """White noise ``(..., speeds, rows, slots)`` band-passed to each speed, unit variance kept."""
     out = []
+    slowest = torch.hann_window(SLOWEST + 2, periodic=False)[1:-1]
     for k, width in enumerate(SPEEDS):
         window = torch.hann_window(width + 2, periodic=False)[1:-1]
+        left = (SLOWEST - width) // 2
+        window = functional.pad(window / window.sum(), (left, SLOWEST - width - left)) - slowest / slowest.sum()
         x = white[..., k, :, :]
         flat = functional.conv1d(x.reshape(-1, 1, x.shape[-1]), (window / window.norm())[None, None], padding="same")
         out.append(flat.reshape(x.shape))
@@ -156,6 +161,9 @@ class AmbienceCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers
         self.register_buffer("filters", band_filters(), persistent=False)
         self.register_buffer("to_long", _interpolation(WINDOW // 2 + 1, WINDOW), persistent=False)
         self.register_buffer("to_short", _interpolation(SHORT // 2 + 1, SHORT), persistent=False)
+        # where bands are wider than the short window's resolution it loses nothing, and keeps every click
+        lean = 4.0 * torch.tanh(torch.from_numpy(np.log2(band_centres()[1:-1] / 3000.0)).float())
+        self.register_buffer("lean", lean, persistent=False)
         groups = torch.zeros(GROUPS, BANDS)
         groups[torch.arange(BANDS) * GROUPS // BANDS, torch.arange(BANDS)] = 1.0
         self.register_buffer("groups", groups, persistent=False)
@@ -198,7 +206,7 @@ class AmbienceCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers
         y = self.refiner(bands, slow) if self.config.refined else bands.new_zeros(batch, self.refiner.outputs, hops)
         change, share, shape, depth = y.split([2 * BANDS, 2 * BANDS, 2 * GROUPS * SLOTS, 4 * GROUPS * len(SPEEDS)], 1)
         power = (bands + change).reshape(batch * 2, BANDS, hops)
-        share = (share - 4.0).reshape(batch * 2, BANDS, hops)
+        share = (share.reshape(batch, 2, BANDS, hops) + self.lean[:, None]).reshape(batch * 2, BANDS, hops)
         shape = shape.reshape(batch * 2, GROUPS, SLOTS, hops)
         shape = shape - torch.logsumexp(shape, 2, keepdim=True) + np.log(SLOTS)  # mean power in the hop stays
         white = noise.reshape(batch * 2, -1)

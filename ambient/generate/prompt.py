@@ -39,6 +39,7 @@ class PromptEncoder(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers
         layers: int = 2,
         heads: int = 12,
         ff_dim: int = 1536,
+        latent_dim: int = 64,
     ) -> None:
         super().__init__()
         self.table = nn.Embedding(vocabulary, table_dim)
@@ -49,6 +50,10 @@ class PromptEncoder(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers
             nn.TransformerEncoderLayer(dim, heads, ff_dim, 0.0, "gelu", layer_norm_eps=1e-12, batch_first=True)
             for _ in range(layers)
         )
+
+        self.usual = nn.Linear(dim, 2 * latent_dim)
+        nn.init.zeros_(self.usual.weight)
+        nn.init.zeros_(self.usual.bias)
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         x = self.norm(self.widen(self.table(ids)) + self.positions[: ids.shape[1]])
@@ -85,6 +90,15 @@ class Reader:
         if lead and lead != whole:
             meaning = LEAD * self._embed(lead) + (1 - LEAD) * meaning
         return nn.functional.normalize(meaning, dim=-1)
+
+    @torch.inference_mode()
+    def usual(self, meaning: Tensor) -> tuple[Tensor, Tensor]:
+        """Where sounds of a meaning lie in latent space on the average of a clip, and how far they stray from there.
+
+        Both ``(..., latent_dim)``, for unit vectors ``(..., dim)``; by ridge regression over the training clips.
+        """
+        mean, spread = self._encoder.usual(meaning).chunk(2, -1)
+        return mean, spread.abs()
 
     def mix(self, prompt: PromptMix) -> Tensor:
         """Unit vector ``(dim,)`` of a weighted mix of texts."""

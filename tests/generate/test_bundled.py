@@ -80,6 +80,15 @@ def test_the_tail_is_kept_exactly(backend: BundledBackend) -> None:
     np.testing.assert_allclose(old, new, atol=2e-4)
 
 
+def test_single_events_come_at_a_level_and_end(backend: BundledBackend) -> None:
+    for index, text in enumerate(["close thunder crack", "single tawny owl hoot"]):
+        made = clip(backend, request(text, frames=56, index=index, steps=8, one_shot=True))
+        power = np.square(made.audio).mean(1).reshape(56, -1).mean(1)
+        assert -35 < 10 * np.log10(np.convolve(power, np.full(5, 0.2)).max()) < -15
+        assert power[-4:].mean() < power.max() / 10
+        assert np.abs(made.audio).max() < 1
+
+
 def test_guidance_and_what_to_avoid_matter(backend: BundledBackend) -> None:
     plain = clip(backend, request(guidance=1.0))
     assert not np.allclose(plain.latents, clip(backend, request(guidance=4.0)).latents, atol=0.1)

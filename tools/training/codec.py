@@ -8,6 +8,7 @@ only if it lowers the loss on held-out stretches.
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import pathlib
@@ -111,6 +112,8 @@ class Sounds:
                 )
         self.train = {k: [x for x, held in v if not held] for k, v in labels.items()}
         self.held = [x for v in labels.values() for x, held in v if held]
+        if not self.held:  # a handful of recordings: judged by what is trained on
+            self.held = [x for v in self.train.values() for x in v]
         self.labels = [k for k, v in self.train.items() if v]
 
     def batch(self, count: int, latents: int) -> Tensor:
@@ -146,20 +149,23 @@ def train(
     step, best = 0, float("inf")
     if checkpoint.exists():
         saved = torch.load(checkpoint, weights_only=False)
-        codec.refiner.load_state_dict(saved["best"])
+        codec.refiner.load_state_dict(saved["now"])
         optimiser.load_state_dict(saved["optimiser"])
         step, best = saved["step"], saved["best_loss"]
-    best_state = {k: v.clone() for k, v in codec.refiner.state_dict().items()}
+        best_state = saved["best"]
+    else:
+        best_state = {k: v.clone() for k, v in codec.refiner.state_dict().items()}
+    smooth = copy.deepcopy(codec)  # the running mean of the weights is what is judged and kept
     sounds = Sounds(work, root, seed=step)
     check = sounds.validation(s["segment"])
     torch.manual_seed(step)
     began, running, log = time.monotonic(), [], (work / "codec.jsonl").open("a")
     while step < s["steps"] and (seconds is None or time.monotonic() - began < seconds):
         if step % s["save_every"] == 0:
-            held = _held(codec, check)
+            held = _held(smooth, check)
             if held < best:
                 best = held
-                best_state = {k: v.clone() for k, v in codec.refiner.state_dict().items()}
+                best_state = {k: v.clone() for k, v in smooth.refiner.state_dict().items()}
             row = {
                 "step": step,
                 "loss": round(float(np.mean(running or [0])), 4),
@@ -191,6 +197,8 @@ def train(
         loss.backward()
         torch.nn.utils.clip_grad_norm_(codec.refiner.parameters(), 0.5)
         optimiser.step()
+        with torch.no_grad():
+            torch._foreach_lerp_(list(smooth.refiner.parameters()), list(codec.refiner.parameters()), 1 - s["ema"])
         step += 1
         running.append(float(loss.detach()))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import multiprocessing
@@ -24,7 +25,7 @@ GLOBAL_DIM = TEXT_DIM + 1
 
 def single_precision(features: np.ndarray) -> np.ndarray:
     """float16 → float32, by torch, whose conversion is vectorised."""
-    return torch.from_numpy(np.ascontiguousarray(features)).float().numpy()
+    return torch.from_numpy(np.array(features)).float().numpy()
 
 
 def lengthened(f: np.ndarray, hops: int) -> np.ndarray:
@@ -270,10 +271,13 @@ def train(work: pathlib.Path, settings: dict[str, Any], *, threads: int = 1, sec
     print(f"diffusion: {count / 1e6:.1f} M parameters, from step {step}", flush=True)
     torch.manual_seed(1000 + step)
     channels = channel_weights(work)
-    context = multiprocessing.get_context("spawn")
-    queue = context.Queue(8)
-    feeder = context.Process(target=prefetch, args=(work, s, step, queue), daemon=True)
-    feeder.start()
+    feeder, batches = None, iter(Sampler(work, s, step).batch, None)
+    if s["ahead"]:
+        context = multiprocessing.get_context("spawn")
+        queue = context.Queue(s["ahead"])
+        feeder = context.Process(target=prefetch, args=(work, s, step, queue), daemon=True)
+        feeder.start()
+        batches = (tuple(torch.from_numpy(x) for x in queue.get(timeout=120)) for _ in itertools.count())
     dtype = torch.bfloat16 if s["bf16"] else torch.float32
     before, began, running, log = spent, time.monotonic(), [], (work / "diffusion.jsonl").open("a")
     until = min(s["minutes"] * 60, spent + seconds if seconds is not None else math.inf)
@@ -282,7 +286,7 @@ def train(work: pathlib.Path, settings: dict[str, Any], *, threads: int = 1, sec
         rate = s["learning_rate"] * min(1, (step + 1) / s["warmup"]) * (0.5 + 0.5 * math.cos(math.pi * progress) * 0.95)
         for group in optimiser.param_groups:
             group["lr"] = rate
-        z, cond, mask = (torch.from_numpy(x) for x in queue.get(timeout=120))
+        z, cond, mask = next(batches)
         loss = loss_of(model, z, cond, mask, channels, dtype)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -302,8 +306,9 @@ def train(work: pathlib.Path, settings: dict[str, Any], *, threads: int = 1, sec
         if step % s["save_every"] == 0:
             _save(checkpoint, model, ema, optimiser, step, spent, s)
     _save(checkpoint, model, ema, optimiser, step, spent, s)
-    feeder.terminate()
-    feeder.join()
+    if feeder is not None:
+        feeder.terminate()
+        feeder.join()
 
 
 def _save(

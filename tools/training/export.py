@@ -7,6 +7,7 @@ import pathlib
 import shutil
 from typing import Any
 
+import numpy as np
 import torch
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from safetensors.torch import save_file
@@ -16,12 +17,13 @@ from ambient.generate.bundled import WEIGHTS
 from ambient.generate.codec import EDGE_LATENTS, AmbienceCodec
 from ambient.generate.prompt import PromptEncoder
 from tools.training.codec import linear
-from tools.training.diffusion import build
+from tools.training.diffusion import TEXT_DIM, Sampler, build
 
 
 def export(work: pathlib.Path, out: pathlib.Path, settings: dict[str, Any]) -> int:
     """Writes the model into ``out``; ``settings``: ``shift`` and what planners must know. Returns its size in bytes."""
-    about = {k: v for k, v in settings.items() if k != "shift"}
+    about = {k: v for k, v in settings.items() if k not in ("shift", "anchor_clips")}
+    clips = settings["anchor_clips"]
     trained = torch.load(work / "diffusion.pt", weights_only=False, map_location="cpu")
     transformer = build(trained["settings"])
     transformer.load_state_dict(trained["ema"])
@@ -29,9 +31,11 @@ def export(work: pathlib.Path, out: pathlib.Path, settings: dict[str, Any]) -> i
     codec = AmbienceCodec(latent_dim=refined["settings"]["latent_dim"], hidden=refined["settings"]["hidden"])
     linear(codec, work)
     codec.refiner.load_state_dict(refined["best"])
+    usual = usual_latents(work, trained["settings"], clips)
     read = torch.load(work / "prompt.pt", weights_only=False, map_location="cpu")
-    encoder = PromptEncoder(**{k: v for k, v in read["config"].items() if not k.startswith("_")})
-    encoder.load_state_dict(read["model"])
+    config = {k: v for k, v in read["config"].items() if not k.startswith("_")}
+    encoder = PromptEncoder(**config | {"latent_dim": trained["settings"]["latent_dim"]})
+    encoder.load_state_dict(read["model"] | {f"usual.{k}": v for k, v in usual.items()})
     out.mkdir(parents=True, exist_ok=True)
     for name, part in (("transformer", transformer), ("codec", codec), ("prompt_encoder", encoder)):
         _write(part, out / name)
@@ -49,6 +53,27 @@ def export(work: pathlib.Path, out: pathlib.Path, settings: dict[str, Any]) -> i
     size = sum(p.stat().st_size for p in out.rglob("*") if p.is_file())
     print(f"export: {size / 1e6:.1f} MB in {out}, after {trained['step']} steps of diffusion training")
     return size
+
+
+def usual_latents(work: pathlib.Path, settings: dict[str, Any], clips: int) -> dict[str, torch.Tensor]:
+    """Ridge regression from meaning to the mean latents of a clip, and to the half-width of their usual range."""
+    sampler = Sampler(work, settings | {"drop_text": 0.0, "one_shot_odds": 0.0}, seed=1)
+    drawn = [sampler.one(96) for _ in range(clips)]
+    x = np.stack([c[1][:-1] for c in drawn]) / TEXT_DIM**0.5
+    y = np.stack([c[0].mean(1) for c in drawn])
+
+    def ridge(goal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        centre, offset = x.mean(0), goal.mean(0)
+        weight = np.linalg.solve(
+            (x - centre).T @ (x - centre) + 2.0 * np.eye(x.shape[1]), (x - centre).T @ (goal - offset)
+        )
+        return weight, offset - centre @ weight
+
+    mean, bias = ridge(y)
+    spread = np.abs(y - x @ mean - bias).mean(0)
+    weight = np.concatenate([mean, np.zeros_like(mean)], 1).T
+    found = {"weight": weight, "bias": np.concatenate([bias, spread])}
+    return {k: torch.from_numpy(np.ascontiguousarray(v, np.float32)) for k, v in found.items()}
 
 
 def _write(part: nn.Module, folder: pathlib.Path) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import soundfile as sf
 import soxr
 import torch
+from scipy.linalg import eigh
 
 from ambient.generate.bands import BANDS, HOP, RATE, STACK, analyse, band_filters
 
@@ -111,9 +112,8 @@ def principal(features: np.ndarray, dim: int, latents: int = 40_000, seed: int =
         cov += (x.T @ x).astype(np.float64)
     mean /= len(pick)
     cov = cov / len(pick) - np.outer(mean, mean)
-    values, vectors = np.linalg.eigh(cov)
-    order = np.argsort(values)[::-1][:dim]
-    values, vectors = values[order], vectors[:, order]
+    values, vectors = eigh(cov, subset_by_index=[width - dim, width - 1])
+    values, vectors = values[::-1], vectors[:, ::-1]
     share = values.sum() / np.trace(cov)
     print(f"codec: {dim} directions hold {100 * share:.1f} % of the variance")
     scale = np.sqrt(values)

@@ -65,8 +65,8 @@ def phrases(count: int, vocabulary: list[str], known: list[str], seed: int = 0) 
         elif kind < 0.45:
             text = f"{pick(_MANNERS)} {pick(sounds)} in the {pick(_PLACES)} {pick(_TIMES)}"
         elif kind < 0.6:
-            between = pick(["in", "on", "near", "of", "and", "behind"])
-            text = f"{pick(_MANNERS)} {pick(vocabulary)} {between} {pick(vocabulary)}"
+            thing = f"{pick(_MANNERS)} {pick(vocabulary)}"
+            text = f"{thing} {pick(['in', 'on', 'near', 'of', 'and', 'behind'])} {pick(vocabulary)}"
         elif kind < 0.7:
             text = (
                 f"{pick(['sound of', 'ambience of', 'inside', 'near', ''])} {pick(vocabulary)} {pick(_TIMES)}".strip()
@@ -144,11 +144,12 @@ def train(
     )
     start_from(student, master.model, s["from_layers"])
     held = len(texts) // 40
-    optimiser = torch.optim.AdamW(student.parameters(), lr=s["learning_rate"], weight_decay=0.0)
+    learned = [p for name, p in student.named_parameters() if not name.startswith("usual")]  # that one is fitted later
+    optimiser = torch.optim.AdamW(learned, lr=s["learning_rate"], weight_decay=0.0)
     step, spent = 0, 0.0
     if (work / "prompt.pt").exists():
         saved = torch.load(work / "prompt.pt", weights_only=False)
-        student.load_state_dict(saved["model"])
+        student.load_state_dict(saved["model"], strict=False)
         optimiser.load_state_dict(saved["optimiser"])
         step, spent = saved["step"], saved["seconds"]
     order = np.argsort([len(t) for t in texts[held:]]) + held  # batches of like lengths waste no padding
@@ -180,6 +181,6 @@ def train(
         loss = 1 - (student(ids, mask) * nn.functional.normalize(goals[pick], dim=-1)).sum(-1).mean()
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(learned, 1.0)
         optimiser.step()
         step += 1

@@ -1,0 +1,117 @@
+"""Every stage of tools/train runs on a few synthetic recordings, and what it exports can be played."""
+
+from __future__ import annotations
+
+import csv
+import json
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile as sf
+
+from ambient.generate.bundled import BundledBackend
+from ambient.messages import Clip, ClipKey, ClipRequest, PromptMix, Tail
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))  # tools/ is no part of the package
+
+from tools.training.cli import main, settings_of  # noqa: E402
+
+
+def train(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    """Runs one stage in this process (a process each would mostly import torch) and returns what it said."""
+    capsys.readouterr()
+    assert main([str(a) for a in arguments]) == 0
+    return capsys.readouterr().out
+
+
+def recordings(folder: pathlib.Path) -> pathlib.Path:
+    """Rain-like noise, a hum and chirps, four seconds each, with their manifest."""
+    rng = np.random.default_rng(0)
+    t = np.arange(4 * 48_000) / 48_000
+    sounds = {
+        "rain": rng.standard_normal((len(t), 2)) * 0.1,
+        "electric hum": np.repeat(np.sin(2 * np.pi * 100 * t)[:, None] * 0.2, 2, 1)
+        + rng.standard_normal((len(t), 2)) * 0.01,
+        "owl": (np.sin(2 * np.pi * 440 * t) * (np.sin(2 * np.pi * t) > 0.6))[:, None] * 0.3 * np.ones(2),
+    }
+    with (folder / "manifest.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["file", "label", "caption", "licence", "author", "source"])
+        for label, sound in sounds.items():
+            sf.write(folder / f"{label}.wav", sound.astype(np.float32), 48_000)
+            rows.writerow([f"{label}.wav", label, f"The sound of {label}.", "CC0", "nobody", "made here"])
+    return folder / "manifest.csv"
+
+
+def teacher(folder: pathlib.Path) -> pathlib.Path:
+    """A tiny sentence transformer with random weights, in place of the real one."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+    from transformers import BertConfig, BertModel
+
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789,.'é"
+    words = ["rain", "hum", "owl", "the", "sound", "night", "forest", "electric"]
+    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *words, *letters, *(f"##{c}" for c in letters)]
+    tokenizer = Tokenizer(models.WordPiece({w: i for i, w in enumerate(tokens)}, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    folder.mkdir()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    config = BertConfig(
+        vocab_size=len(tokens), hidden_size=384, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64
+    )
+    BertModel(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)  # a busy core imports torch twice
+def test_all_stages_and_the_model_they_make(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    manifest, master, work = recordings(tmp_path), teacher(tmp_path / "teacher"), tmp_path / "work"
+    out = train(
+        capsys,
+        "prepare", manifest, "--work", work, "--teacher", master,
+        "--set", "texts_per_label=8", "--set", "mixtures=4", "--set", "latent_dim=16",
+    )  # fmt: skip
+    assert "3 recordings" in out
+    train(capsys, "codec", work, tmp_path, "--set", "latent_dim=16", "--set", "hidden=8", "--set", "steps=2")
+    train(
+        capsys,
+        "prompt", work, "--teacher", master, "--seconds", 1,
+        "--set", "texts=60", "--set", "layers=1", "--set", "from_layers=[0]",
+        "--set", "table_dim=8", "--set", "batch=8",
+    )  # fmt: skip
+    small = [
+        "embed_dim=32",
+        "depth=1",
+        "heads=1",
+        "lengths=[24]",
+        "length_odds=[1]",
+        "batch=1",
+        "bf16=false",
+        "ahead=0",
+    ]
+    diffusion = ["diffusion", work, "--seconds", 1, *(x for s in ["latent_dim=16", *small] for x in ("--set", s))]
+    train(capsys, *diffusion)
+    assert "from step 0" not in train(capsys, *diffusion)  # goes on where it stopped
+    train(capsys, "export", work, tmp_path / "model", "--set", "anchor_clips=4")
+    card = json.loads((tmp_path / "model" / "model_index.json").read_text())
+    assert card["_class_name"] == "AmbiencePipeline"
+    backend = BundledBackend(str(tmp_path / "model"), threads=1)
+    tail = Tail(np.zeros((16, 3), np.float16))
+    request = ClipRequest(ClipKey("a", 0), 0, 12, 0, 1, 1, PromptMix.of("rain"), 2, 2.0, tail)
+    (clip,) = backend.generate([request])
+    assert isinstance(clip, Clip) and clip.audio.shape == (12 * 3840, 2)
+
+
+def test_help_and_unknown_settings() -> None:
+    script = ROOT / "tools" / "train"
+    shown = subprocess.run([sys.executable, str(script), "--help"], capture_output=True, text=True, check=True).stdout
+    assert all(name in shown for name in ("prepare", "codec", "prompt", "diffusion", "export", "evaluate"))
+    with pytest.raises(SystemExit, match="NAME one of"):
+        settings_of("diffusion", None, ["nosuch=1"])
+    assert settings_of("diffusion", None, ["depth=3"])["depth"] == 3
