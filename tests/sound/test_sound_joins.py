@@ -110,7 +110,8 @@ def test_no_splice_clicks_wherever_it_lies(start: int, into: int, fade: int) -> 
     sound, missing = timeline.read(timeline.start_frame, timeline.end_frame - timeline.start_frame)
     assert missing == 0 and timeline.end_frame == start + 1000
     assert np.abs(np.diff(sound[:, 0])).max() < 0.05
-    assert sound.min() >= 0 and sound.max() < 1.001
+    # where the fade falls into the old sound's own rise, the two are not quite alike, and power is kept, not gain
+    assert sound.min() >= 0 and sound.max() < 1.01
 
 
 def test_own_sound_is_what_clips_brought() -> None:
