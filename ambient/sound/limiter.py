@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import minimum_filter1d
-from scipy.signal import firwin
+from scipy.signal import firwin, lfilter
 
 from ambient.messages import CHANNELS, RATE, Audio
 
@@ -19,7 +19,11 @@ TAPS = 32
 """Per phase of the oversampling filter."""
 LOOK_AHEAD = 240
 """5 ms."""
-RELEASE_DB_PER_FRAME = 30.0 / RATE
+RELEASE_DB_PER_FRAME = 250.0 / RATE
+"""After a single peak: 12 dB are back within 50 ms, before an ear takes it for a hole."""
+SLOW_RELEASE_DB_PER_FRAME = 30.0 / RATE
+AVERAGE_FRAMES = RATE // 20
+"""What is needed on average over so long is released slowly: steady limiting must not follow the waveform."""
 MARGIN_DB = 0.2
 """For what lies between the oversampled points and what the moving gain itself adds."""
 
@@ -36,7 +40,7 @@ class Limiter:
         self._delay: Audio = np.zeros((self.latency_frames, CHANNELS), np.float32)
         self._needed = np.zeros(LOOK_AHEAD)
         self._minima = np.zeros(LOOK_AHEAD - 1)
-        self._last = 0.0
+        self._last = self._last_slow = self._average = 0.0
 
     @property
     def latency_frames(self) -> int:
@@ -70,13 +74,19 @@ class Limiter:
         """Gains for the delayed samples; None where all are 1."""
         n = len(peaks)
         needed = np.minimum(0.0, self._ceiling_db - 20 * np.log10(np.maximum(peaks, 1e-9), dtype=np.float64))
-        if not needed.any() and self._last == 0.0 and not self._needed.any() and not self._minima.any():
+        if (
+            not needed.any()
+            and self._last == self._last_slow == self._average == 0.0
+            and not self._needed.any()
+            and not self._minima.any()
+        ):
             return None
-        # release: linear in dB; the lowest of all past needs, each risen since
-        ramp = np.arange(1, n + 1) * RELEASE_DB_PER_FRAME
-        held = np.minimum(needed, np.minimum(self._last + ramp, ramp + np.minimum.accumulate(needed - ramp)))
-        held = np.minimum(held, 0.0)
-        self._last = float(held[-1])
+        keep = np.exp(-1.0 / AVERAGE_FRAMES)
+        average, state = lfilter([1 - keep], [1, -keep], needed, zi=[keep * self._average])
+        self._average = float(state[0]) / keep if abs(state[0]) > 1e-9 else 0.0
+        fast, self._last = _released(needed, self._last, RELEASE_DB_PER_FRAME)
+        slow, self._last_slow = _released(average, self._last_slow, SLOW_RELEASE_DB_PER_FRAME)
+        held = np.minimum(fast, slow)
         joined = np.concatenate([self._needed, held])
         self._needed = joined[-LOOK_AHEAD:].copy()
         size = LOOK_AHEAD + 1
@@ -87,3 +97,11 @@ class Limiter:
         smooth = windows.mean(1)
         smooth[np.abs(smooth) < 1e-9] = 0.0
         return np.asarray(np.power(10.0, smooth / 20), np.float32)
+
+
+def _released(needed: npt.NDArray[np.float64], last: float, per_frame: float) -> tuple[npt.NDArray[np.float64], float]:
+    """Gains in dB, down at once and up linearly: the lowest of all past needs, each risen since."""
+    ramp = np.arange(1, len(needed) + 1) * per_frame
+    held = np.minimum(needed, np.minimum(last + ramp, ramp + np.minimum.accumulate(needed - ramp)))
+    held = np.minimum(held, 0.0)
+    return held, float(held[-1])

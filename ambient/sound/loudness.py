@@ -20,6 +20,7 @@ _K_WEIGHTING = np.array(
 )
 STEP_FRAMES = RATE // 10
 """Gating blocks of 400 ms overlap by three quarters: a new one every 100 ms."""
+SUSTAINED_STEPS = 50
 LOWEST_LUFS, HIGHEST_LUFS, BIN_LU = -70.0, 10.0, 0.1
 
 
@@ -38,7 +39,7 @@ class LoudnessMeter:
         self._state = np.zeros((2, 2, CHANNELS))
         self._sum = 0.0
         self._count = 0
-        self._steps: collections.deque[float] = collections.deque(maxlen=30)
+        self._steps: collections.deque[float] = collections.deque(maxlen=SUSTAINED_STEPS)
         bins = round((HIGHEST_LUFS - LOWEST_LUFS) / BIN_LU)
         self._weights = np.zeros(bins)
         self._powers = np.zeros(bins)
@@ -66,7 +67,12 @@ class LoudnessMeter:
     @property
     def short_term(self) -> float:
         """Over the last 3 s, or since the start."""
-        return _lufs(float(np.mean(self._steps))) if self._steps else -np.inf
+        return _lufs(float(np.mean(list(self._steps)[-30:]))) if self._steps else -np.inf
+
+    @property
+    def sustained(self) -> float:
+        """What the last 5 s were never quieter than, by 100 ms steps; −inf before that."""
+        return _lufs(min(self._steps)) if len(self._steps) == SUSTAINED_STEPS else -np.inf
 
     @property
     def integrated(self) -> float:
@@ -103,13 +109,16 @@ class LoudnessControl:
 
     It follows the integrated loudness of the last minutes (half-life 3 min), so that a thunderclap or a lull keeps
     its place in the programme. During the first seconds, when a wrong guess is large, it moves at up to 6 dB/s;
-    later at up to 0.1 dB/s. ``expected_lufs``, where it can be told, is where it begins. It stands still in silence,
+    later at up to 0.1 dB/s. What stays 5 LU above the target for 5 s is brought down at 2 dB/s: after a hushed night, a
+    storm would otherwise lean on the limiter for minutes. ``expected_lufs``, where it can be told, is where it begins. It stands still in silence,
     and stays within ±18 dB.
     """
 
     SETTLE_SECONDS = 6.0
     FAST_DB_PER_SECOND = 6.0
     SLOW_DB_PER_SECOND = 0.1
+    DOWN_DB_PER_SECOND = 2.0
+    SUSTAINED_LU = 5.0
     MOST_DB = 18.0
 
     def __init__(self, target_lufs: float = -24.0, expected_lufs: float | None = None) -> None:
@@ -144,6 +153,9 @@ class LoudnessControl:
             young = self._input.gated_seconds < self.SETTLE_SECONDS
             most = (self.FAST_DB_PER_SECOND if young else self.SLOW_DB_PER_SECOND) * len(block) / RATE
             wish = float(np.clip(self._target - level, -self.MOST_DB, self.MOST_DB))
+            surplus = self._input.sustained + before - self._target - self.SUSTAINED_LU
+            if surplus > 0:  # a storm that stays, not a clap of thunder
+                wish, most = before - surplus, self.DOWN_DB_PER_SECOND * len(block) / RATE
             self._gain_db += float(np.clip(wish - before, -most, most))
         ramp = np.linspace(before, self._gain_db, len(block) + 1)[1:]
         out: Audio = block * np.power(10.0, ramp / 20).astype(np.float32)[:, None]

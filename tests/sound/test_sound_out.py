@@ -133,6 +133,15 @@ def test_the_programme_comes_to_its_target_and_thunder_keeps_its_place() -> None
     assert control.gain_db == pytest.approx(held, abs=0.1)  # it stands still in silence
 
 
+def test_a_storm_that_stays_is_brought_down_within_seconds() -> None:
+    control = LoudnessControl(-24.0)
+    for i in range(60 * 50):
+        control.process(noise(BLOCK_FRAMES, i, 0.004))
+    for i in range(20 * 50):
+        control.process(noise(BLOCK_FRAMES, i, 0.1))
+    assert control.momentary_lufs < -24 + 6
+
+
 # ---- limiter
 
 
@@ -176,6 +185,24 @@ def test_limiting_does_not_depend_on_block_sizes(blocks: list[int]) -> None:
             parts.append(limiter.process(x[at : at + n]))
             at += n
     np.testing.assert_allclose(np.concatenate(parts)[: len(x)], whole, atol=2e-6)
+
+
+def test_a_single_peak_leaves_no_hole_behind_it() -> None:
+    x = noise(RATE, 1, 0.05)
+    x[RATE // 2] = 4.0
+    limiter = Limiter()
+    out = np.concatenate([limiter.process(x[i : i + 960]) for i in range(0, len(x), 960)])[limiter.latency_frames :]
+    after = RATE // 2 + RATE // 12  # 83 ms later
+    np.testing.assert_allclose(db(out[after : after + 4000]), db(x[after : after + 4000]), atol=0.5)
+
+
+def test_steady_limiting_does_not_follow_the_waveform() -> None:
+    x = sine(1, 60, 2.0)
+    limiter = Limiter()
+    out = np.concatenate([limiter.process(x[i : i + 960]) for i in range(0, len(x), 960)])[RATE // 2 :, 0]
+    power = np.abs(np.fft.rfft(out * np.hanning(len(out)))) ** 2
+    hz = np.fft.rfftfreq(len(out), 1 / RATE)
+    assert power[hz > 90].sum() / power.sum() < 1e-3  # less than 3 % distortion
 
 
 def test_below_the_ceiling_samples_pass_unchanged_but_for_the_delay() -> None:
