@@ -109,9 +109,9 @@ class LoudnessControl:
 
     It follows the integrated loudness of the last minutes (half-life 3 min), so that a thunderclap or a lull keeps
     its place in the programme. During the first seconds, when a wrong guess is large, it moves at up to 6 dB/s;
-    later at up to 0.1 dB/s. What stays 5 LU above the target for 5 s is brought down at 2 dB/s: after a hushed night, a
-    storm would otherwise lean on the limiter for minutes. ``expected_lufs``, where it can be told, is where it begins. It stands still in silence,
-    and stays within ±18 dB.
+    later at up to 0.1 dB/s. What stays 5 LU above the target for 5 s is brought down at 2 dB/s: after a hushed
+    night, a storm would otherwise lean on the limiter for minutes. ``expected_lufs``, where it can be told, is where
+    it begins. It stands still in silence, and stays within ±18 dB.
     """
 
     SETTLE_SECONDS = 6.0
