@@ -41,6 +41,8 @@ from ambient.sound import LayerBlock, Limiter, LoudnessControl, mix
 __all__ = ["Counts", "Engine", "Options"]
 
 PLAN_EVERY_BLOCKS = 5
+PRIMED_SECONDS = 8.0
+"""Long enough for a worker to load its model behind clips from the cache."""
 LOOK_GRID_FRAMES = frames(0.64)
 """Forecasts are made on this grid."""
 NOMINAL_LUFS = -24.0
@@ -132,10 +134,9 @@ class Engine:
 
     @property
     def primed(self) -> bool:
-        """Whether every layer that should be heard now has sound, so that the clock may start."""
-        return self._flight is None and all(
-            bed.plan.begun for bed in self.beds.values() if self._audible(self.moment.layer(bed.name))
-        )
+        """Whether every bed that should be heard now has sound for the first seconds, so that the clock may start."""
+        heard = [bed for bed in self.beds.values() if self._audible(self.moment.layer(bed.name))]
+        return all(bed.plan.begun and bed.plan.end_frame >= frames(PRIMED_SECONDS) for bed in heard)
 
     def prime(self) -> None:
         """Works on the first clips without moving the clock. Call until :attr:`primed`."""

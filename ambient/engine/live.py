@@ -150,6 +150,8 @@ class LiveStream:
             self._engine.prime()
             self._snapshot(playing=False)
             if self._engine.primed:
+                for _ in range(2 * len(self._engine.beds) + 2):  # what the cache holds beyond that comes at once
+                    self._engine.prime()
                 return
             if self._engine.generator.ready and self._clock.now_frame() > waited:
                 log.warning("stream %s starts before all of its first clips are there", self._name)

@@ -105,7 +105,7 @@ class CachingGenerator:
     happened and would hardly be asked for again.
     """
 
-    def __init__(self, inner: Generator, cache: ClipCache, first_clips: int = 2) -> None:
+    def __init__(self, inner: Generator, cache: ClipCache, first_clips: int = 4) -> None:
         self._inner = inner
         self._cache = cache
         self._first_clips = first_clips
