@@ -99,6 +99,7 @@ def _render(given: argparse.Namespace) -> int:
         "took_seconds": round(took, 2),
         "times_real_time": round(given.seconds / took, 2),
         "clips": engine.counts.clips,
+        "latents": engine.counts.latents,
         "joins": sum(map(len, joins.values())),
         "joins_repaired": engine.counts.joins_repaired,
         "faults": list(engine.faults),

@@ -76,6 +76,8 @@ class Counts:
     """What happened so far."""
 
     clips: int = 0
+    latents: int = 0
+    """Latent frames that were generated, kept ones included."""
     cached: int = 0
     failures: int = 0
     joins: int = 0
@@ -268,6 +270,7 @@ class Engine:
             return
         self.counts.clips += 1
         self.counts.cached += answer.cached
+        self.counts.latents += 0 if answer.cached else answer.request.latent_frames
         self.pace.observe(answer)
         if isinstance(player, Shots):
             if trouble := player.receive(answer, self.moment.layer(layer)):

@@ -225,6 +225,7 @@ class LiveStream:
                 "joins_failed": counts.joins_failed,
                 "clips": counts.clips,
                 "cached": counts.cached,
+                "latents": counts.latents,
                 "failures": counts.failures,
                 "late": counts.late,
                 "fallback_seconds": round(counts.fallback_blocks * BLOCK_FRAMES / RATE, 2),
