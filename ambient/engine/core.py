@@ -338,7 +338,8 @@ class Engine:
             now = self.moment.layer(name)
             if now.scatter is None:
                 continue
-            active = self._audible(now) or now.warm
+            # at a rate of 0 nothing falls: a layer that waits for danger needs no full bank yet
+            active = (self._audible(now) or now.warm) and now.scatter.rate_per_minute != 0
             wish = shots.bank.next_request(
                 self.frame,
                 now.scatter,
