@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import keyword
 from collections.abc import Iterable
 
 from ambient.scene.conditions import Condition, ConditionError, parse_condition
@@ -43,7 +44,7 @@ def check_meaning(scene: Scene, source: Source) -> None:
 
 def _params(scene: Scene, source: Source) -> None:
     for name, param in scene.params.items():
-        if not name.isidentifier() or name in ("and", "or", "not"):
+        if not name.isidentifier() or keyword.iskeyword(name):
             source.error(
                 ("params", name), f"{name!r} cannot stand in a condition", "use letters, digits and _", key=True
             )
@@ -99,8 +100,11 @@ def _numbers(layer: LayerOverride | object, path: Path, scene: Scene, source: So
     scatter = getattr(layer, "scatter", None)
     if scatter is not None and scatter.rate is not None:
         _number(scatter.rate, (*path, "scatter", "rate"), scene, source)
-        if scatter.rate.span()[0] < 0:
-            source.error((*path, "scatter", "rate"), "a rate cannot be below 0")
+        low, high = scatter.rate.span()
+        if low < 0 or high > 600:
+            source.error((*path, "scatter", "rate"), "a rate goes from 0 to 600 per minute")
+    if getattr(layer, "like", None) is not None:
+        source.warning((*path, "like"), "`like` is not heard in this version", "say it in the prompt")
 
 
 def _number(number: Number, path: Path, scene: Scene, source: Source) -> None:

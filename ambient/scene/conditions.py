@@ -29,6 +29,7 @@ _ARITHMETIC: dict[type[ast.operator], Callable[[float, float], float]] = {
     ast.Div: lambda a, b: a / b if b else math.inf,
 }
 MOST_CHARACTERS = 500
+DEEPEST = 40
 
 Values = Mapping[str, float]
 Span = tuple[float, float]
@@ -65,12 +66,18 @@ def parse_condition(text: str) -> Condition:
         offset = getattr(error, "offset", None) or 1
         advice = "write == to compare" if "=" in text and "==" not in text else "such as rain > 0.35 and wind < 0.7"
         raise ConditionError(max(0, offset - 1), f"{text!r} is no condition", advice) from None
+    if _depth(tree) > DEEPEST:
+        raise ConditionError(0, "the condition is nested too deeply", "split it into several transitions")
     names: dict[str, int] = {}
-    try:
-        holds, possible = _truth(tree, names)
-    except RecursionError:
-        raise ConditionError(0, "the condition is nested too deeply") from None
+    holds, possible = _truth(tree, names)
     return Condition(text, names, holds, possible, _threshold(tree))
+
+
+def _depth(tree: ast.expr) -> int:
+    depth, level = 0, [tree]
+    while level:
+        depth, level = depth + 1, [c for node in level for c in ast.iter_child_nodes(node) if isinstance(c, ast.expr)]
+    return depth
 
 
 Truth = tuple[Callable[[Values], bool], Callable[[Mapping[str, Span]], tuple[bool, bool]]]
@@ -132,7 +139,10 @@ def _possible(kind: type[ast.cmpop], a: Span, b: Span) -> tuple[bool, bool]:
 
 def _number(node: ast.expr, names: dict[str, int]) -> Number:
     if isinstance(node, ast.Constant) and type(node.value) in (int, float):
-        value = float(node.value)  # type: ignore[arg-type]  # its type was checked just now
+        try:
+            value = float(node.value)  # type: ignore[arg-type]  # its type was checked just now
+        except OverflowError:
+            value = math.inf
         if not math.isfinite(value):
             raise ConditionError(node.col_offset, "the number is too large")
         return (lambda values: value), (lambda spans: (value, value))
@@ -144,7 +154,12 @@ def _number(node: ast.expr, names: dict[str, int]) -> Number:
         inner, span = _number(node.operand, names)
         if isinstance(node.op, ast.UAdd):
             return inner, span
-        return (lambda values: -inner(values)), (lambda spans: (-span(spans)[1], -span(spans)[0]))
+
+        def mirrored(spans: Mapping[str, Span]) -> Span:
+            low, high = span(spans)
+            return -high, -low
+
+        return (lambda values: -inner(values)), mirrored
     if isinstance(node, ast.BinOp) and type(node.op) in _ARITHMETIC:
         do = _ARITHMETIC[type(node.op)]
         (a, a_span), (b, b_span) = _number(node.left, names), _number(node.right, names)

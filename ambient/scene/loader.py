@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from ambient.errors import Problem, SceneError
 from ambient.scene.checks import check_meaning
 from ambient.scene.expand import expand
-from ambient.scene.model import Scene
+from ambient.scene.model import Layer, LayerOverride, Scene
 from ambient.scene.source import MOST_BYTES, Path, Source, read_source
 
 __all__ = ["bundled_scenes", "check_scene", "find_scene", "load_scene", "nearest", "parse_scene"]
@@ -47,18 +47,25 @@ def bundled_scenes() -> list[str]:
 def find_scene(name: str) -> pathlib.Path:
     """The file that a name on the command line means: a path, else a bundled scene. Raises SceneError."""
     path = pathlib.Path(name)
-    if path.is_file():
+    if _is_file(path):
         return path
     if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
         advice = "it is a folder" if path.is_dir() else f"bundled scenes: {', '.join(bundled_scenes())}"
         raise SceneError([Problem(name, 1, 1, "error", "there is no such file", advice)])
     bundled = _library() / f"{name}.yaml"
-    if bundled.is_file():
+    if _is_file(bundled):
         return bundled
     names = bundled_scenes()
     near = nearest(name, names)
     advice = f"did you mean {near!r}?" if near else f"bundled scenes: {', '.join(names)}"
     raise SceneError([Problem(name, 1, 1, "error", "there is no scene file or bundled scene of that name", advice)])
+
+
+def _is_file(path: pathlib.Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that no file can have, such as a whole text
+        return False
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
@@ -147,7 +154,6 @@ _TYPES = {
     "bool": "true or false",
     "string_too_short": "a text: it is empty",
     "string_too_long": "short enough (2,000 characters)",
-    "string_pattern": "a date such as 2025-06-21",
     "string": "a text",
     "dict": "a mapping (key: value lines)",
     "model": "a mapping (key: value lines)",
@@ -188,9 +194,12 @@ def _part(kind: Any) -> type[BaseModel] | None:
 
 
 def _long_prompts(scene: Scene, source: Source) -> None:
-    for name, layer in scene.layers.items():
-        for i, rung in enumerate(layer.prompt):
-            if len(rung.text.split()) > _TOKENS:
-                path: Path = ("layers", name, "prompt", i)
+    layers: list[tuple[Path, LayerOverride | Layer]] = [(("layers", n), layer) for n, layer in scene.layers.items()]
+    for state_name, state in scene.states.items():
+        layers += [(("states", state_name, "layers", n), override) for n, override in state.layers.items()]
+    for path, layer in layers:
+        for i, rung in enumerate(layer.prompt or []):
+            words = len(rung.text.split())
+            if words > _TOKENS:
                 advice = f"keep it to about {_TOKENS} words: models read no further"
-                source.warning(path, f"the prompt has {len(rung.text.split())} words", advice)
+                source.warning((*path, "prompt", i), f"the prompt has {words} words", advice)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Mapping
+from datetime import date
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
@@ -120,9 +121,9 @@ class Wander(Part):
 
     @field_validator("period")
     @classmethod
-    def _positive(cls, value: float) -> float:
-        if value <= 0:
-            raise ValueError("a period must be above 0")
+    def _slow(cls, value: float) -> float:
+        if value < 1:
+            raise ValueError("a period must be at least 1s")
         return value
 
 
@@ -184,10 +185,15 @@ class Scatter(Part):
     def _one_clock(self) -> Scatter:
         if (self.every is None) == (self.rate is None):
             raise ValueError("give either `every` (an interval) or `rate` (per minute), and not both")
-        if self.every is not None and self.every[0] <= 0:
-            raise ValueError("an interval must be above 0")
-        if self.distance[0] <= 0:
-            raise ValueError("a distance must be above 0 m")
+        if self.every is not None and self.every[0] < 0.1:
+            raise ValueError("an interval must be at least 100ms")
+        for name, (low, high), least, most, unit in (
+            ("distance", self.distance, 0.1, 10_000, "m"),
+            ("azimuth", self.azimuth, -360, 360, "degrees"),
+            ("gain", self.gain, -80, 24, "dB"),
+        ):
+            if low < least or high > most:
+                raise ValueError(f"{name} goes from {least:g} to {most:g} {unit}")
         return self
 
 
@@ -301,9 +307,20 @@ class Place(Part):
 class Clock(Part):
     """Scene time."""
 
-    date: str | None = Field(default=None, pattern=r"^\d{4}-\d{2}-\d{2}$")
+    date: str | None = None
     start: ClockTime | None = None
     speed: float = Field(default=1.0, ge=0, le=100_000)
+
+    @field_validator("date")
+    @classmethod
+    def _in_calendar(cls, value: str | None) -> str | None:
+        try:
+            year = 2000 if value is None else date.fromisoformat(value).year
+        except ValueError:
+            raise ValueError(f"{value!r} is no date; write one such as 2025-06-21") from None
+        if not 1900 <= year < 2200:
+            raise ValueError("a year from 1900 to 2199 is needed")
+        return value
 
 
 class Scene(Part):

@@ -36,6 +36,8 @@ class Source:
     data: Any = None
     values: dict[Path, tuple[int, int]] = field(default_factory=dict)
     keys: dict[Path, tuple[int, int]] = field(default_factory=dict)
+    quoted: set[Path] = field(default_factory=set)
+    """Texts in quotes: what they say begins one column later."""
     problems: list[Problem] = field(default_factory=list)
 
     def place(self, path: Path, key: bool = False) -> tuple[int, int]:
@@ -48,15 +50,44 @@ class Source:
             path = path[:-1]
         return self.values.get((), (1, 1))
 
-    def error(self, path: Path, message: str, advice: str = "", *, key: bool = False, offset: int = 0) -> None:
-        """Notes a mistake."""
+    def error(
+        self, path: Path, message: str, advice: str = "", *, key: bool = False, offset: int | None = None
+    ) -> None:
+        """Notes a mistake; ``offset`` characters into a text, where one is given."""
         line, column = self.place(path, key)
-        self.problems.append(Problem(self.file, line, column + offset, "error", message, advice))
+        if offset is not None:
+            column += offset + (path in self.quoted)
+        self.problems.append(Problem(self.file, line, column, "error", message, advice))
 
     def warning(self, path: Path, message: str, advice: str = "", *, key: bool = False) -> None:
         """Notes something that would run, but hardly as meant."""
         line, column = self.place(path, key)
         self.problems.append(Problem(self.file, line, column, "warning", message, advice))
+
+
+class _TooMuch(Exception):
+    """Line, column, what is too much, how much may be."""
+
+
+class _Bounded(yaml.BaseLoader):
+    """Stops where a file gets too large or too deep, before that costs anything."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._nodes = self._depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        self._nodes += 1
+        self._depth += 1
+        mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]  # its stub has no types
+        place = mark.line + 1, mark.column + 1
+        if self._nodes > 2 * MOST_VALUES:
+            raise _TooMuch(*place, f"the file holds more than {MOST_VALUES:,} values", "split it into several scenes")
+        if self._depth > DEEPEST:
+            raise _TooMuch(*place, f"this is nested more than {DEEPEST} levels deep", "a scene needs seven")
+        node: yaml.Node | None = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
 
 
 def read_source(file: str, raw: bytes) -> Source:
@@ -72,7 +103,11 @@ def read_source(file: str, raw: bytes) -> Source:
         source.problems.append(Problem(file, line, 1, "error", "the file is not UTF-8 text", "save it as UTF-8"))
         return source
     try:
-        node = yaml.compose(text, Loader=yaml.BaseLoader)
+        node = _Bounded(text).get_single_node()
+    except _TooMuch as much:
+        source.values[()] = much.args[:2]
+        source.error((), *much.args[2:])
+        return source
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
@@ -84,9 +119,6 @@ def read_source(file: str, raw: bytes) -> Source:
         line = text[:position].count("\n") + 1
         said = str(getattr(error, "reason", error)).splitlines()[0]
         source.problems.append(Problem(file, line, 1, "error", f"this is not YAML: {said}"))
-        return source
-    except RecursionError:
-        source.error((), "the file is nested too deeply", f"{DEEPEST} levels are allowed")
         return source
     if node is None:
         source.error((), "the file is empty", "a scene needs `scene: 1` and `states:`")
@@ -134,6 +166,8 @@ def _plain(node: yaml.Node, path: Path, source: Source, budget: list[int], depth
             source.keys[(*path, key)] = mark
             out[key] = _plain(value_node, (*path, key), source, budget, depth + 1)
         return out
+    if getattr(node, "style", None) in ("'", '"'):
+        source.quoted.add(path)
     if isinstance(node, yaml.SequenceNode):
         return [_plain(item, (*path, i), source, budget, depth + 1) for i, item in enumerate(node.value)]
     return _scalar(node)
