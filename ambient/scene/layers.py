@@ -28,6 +28,8 @@ class _Resolved:
     mute: bool
     settings: str
     overridden: bool
+    variants: tuple[PromptMix, ...]
+    """What single events of the layer may be; a single event keeps its own words: settings would drown it."""
 
 
 class LayerMixer:
@@ -35,9 +37,14 @@ class LayerMixer:
 
     def __init__(self, scene: Scene, seed: int) -> None:
         self._scene = scene
-        self._seed = seed & 0xFFFFFFFF
+        self._seed = seed
         self._visits: dict[str, int] = {}
         self._resolved = {(state, name): self._resolve(state, name) for state in scene.states for name in scene.layers}
+        self._warm: dict[str, str] = {}
+        """Layer → the first warm state in which it is heard, for which its clips are kept ready."""
+        for state, name in self._resolved:
+            if scene.states[state].warm and not self._resolved[state, name].mute:
+                self._warm.setdefault(name, state)
         self._text = functools.lru_cache(maxsize=4096)(self._mixed_text)
 
     def visit(self, state: str, number: int) -> None:
@@ -63,25 +70,20 @@ class LayerMixer:
         here = self._resolved[state, name]
         muted = not heard
         if muted:
-            heard = [(state, 1.0, here.intensity.at(params))]
+            ready = self._warm.get(name, state)
+            heard = [(ready, 1.0, self._resolved[ready, name].intensity.at(params))]
             width = here.width.at(params)
         else:
             width /= sum(h[1] for h in heard)
         layer = here.layer
-        scatter = self._scatter(layer, state, params) if layer.scatter is not None else None
-        if scatter is not None and muted:
-            # a fired event sounds even where its layer is muted
-            gain = 0.0
+        scatter = self._scatter(here, params) if layer.scatter is not None else None
         prompt = scatter.variants[0] if scatter is not None else self._prompt(name, heard)
-        warm = self._scene.states[state].warm or any(
-            s.warm and not self._resolved[k, name].mute for k, s in self._scene.states.items()
-        )
         return LayerMoment(
             name=name,
             prompt=prompt,
             gain=gain,
             muted=muted,
-            warm=warm,
+            warm=name in self._warm,
             width=width,
             scatter=scatter,
             family=layer.family,
@@ -124,8 +126,8 @@ class LayerMixer:
                 return [(rungs[i - 1].text, 1 - part), (rungs[i].text, part)]
         return [(rungs[-1].text, 1.0)]
 
-    def _scatter(self, layer: Layer, state: str, params: Mapping[str, float]) -> ScatterMoment:
-        spec = layer.scatter
+    def _scatter(self, r: _Resolved, params: Mapping[str, float]) -> ScatterMoment:
+        spec = r.layer.scatter
         assert spec is not None
         return ScatterMoment(
             every_seconds=None if spec.every is None else (spec.every[0], spec.every[1]),
@@ -135,13 +137,8 @@ class LayerMixer:
             azimuth_deg=(spec.azimuth[0], spec.azimuth[1]),
             gain_db=(spec.gain[0], spec.gain[1]),
             bank=spec.bank,
-            variants=self._variants(tuple(rung.text for rung in layer.prompt)),
+            variants=r.variants,
         )
-
-    @functools.lru_cache(maxsize=256)  # noqa: B019 - lives as long as the scene does
-    def _variants(self, texts: tuple[str, ...]) -> tuple[PromptMix, ...]:
-        # a single event keeps its own words: settings would drown it
-        return tuple(PromptMix.of(text, self._scene.avoid) for text in texts)
 
     def _why(
         self, r: _Resolved, state: str, shares: Mapping[str, float], params: Mapping[str, float], muted: bool
@@ -172,4 +169,5 @@ class LayerMixer:
             mute=bool(layer.mute),
             settings="".join(f", {s}" for s in settings),
             overridden=override is not None,
+            variants=tuple(PromptMix.of(rung.text, self._scene.avoid) for rung in layer.prompt),
         )

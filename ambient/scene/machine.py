@@ -6,6 +6,7 @@ is random comes from the seed and from how often it was asked for, so the same e
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -25,6 +26,7 @@ from ambient.scene.sun import sun_elevation
 __all__ = ["Machine"]
 
 DEFAULT_OVER_SECONDS = 45.0
+CALENDAR_SECONDS = 146_097 * 86_400
 SUN_GRID_FRAMES = 10 * RATE
 """The sun is computed on this grid of scene time at speed 1, and interpolated."""
 
@@ -53,6 +55,7 @@ class Machine:
     def __init__(self, scene: Scene, *, seed: int | None = None, live_start: datetime | None = None) -> None:
         self.scene = scene
         self.seed = scene.seed if seed is None else seed
+        self._entropy = self.seed % (1 << 64)
         self.frame = 0
         self.state = scene.first
         self.previous: str | None = None
@@ -60,14 +63,14 @@ class Machine:
         self._zone = ZoneInfo(scene.place.tz) if scene.place else ZoneInfo("UTC")
         self._sun_cache: dict[int, float] = {}
         self._params = {
-            name: ParamState(spec, np.random.SeedSequence([self.seed & 0xFFFFFFFF, 1, i]), self._sense(spec.source))
+            name: ParamState(spec, np.random.SeedSequence([self._entropy, 1, i]), self._sense(spec.source))
             for i, (name, spec) in enumerate(scene.params.items())
         }
         self._inputs: dict[str, list[str]] = {}
         for name, spec in scene.params.items():
             if spec.source is not None:
                 self._inputs.setdefault(spec.source, []).append(name)
-        self._mixer = LayerMixer(scene, self.seed)
+        self._mixer = LayerMixer(scene, self._entropy)
         self._weights: dict[str, float] = {}
         """State → share at the beginning of the present blend; empty without one."""
         self._blend_frame = 0
@@ -111,7 +114,8 @@ class Machine:
 
     def scene_time(self, frame: int) -> datetime:
         """Scene time at a frame, aware."""
-        passed = timedelta(seconds=frame / RATE * self.scene.clock.speed)
+        # the calendar repeats every 400 years, so that no speed ever reaches its end
+        passed = timedelta(seconds=frame / RATE * self.scene.clock.speed % CALENDAR_SECONDS)
         # aware arithmetic in UTC, so that a change to summer time neither repeats nor skips an hour
         utc = self._clock_start.astimezone(ZoneInfo("UTC")) + passed
         return utc.astimezone(self._zone)
@@ -133,14 +137,18 @@ class Machine:
         return happened
 
     def set_param(self, name: str, value: float) -> None:
-        """Sets a parameter now, until it is set again. Raises ValueError with the nearest name."""
+        """Sets a parameter now, until it is set again. Raises ValueError for a name (with the nearest) or a value."""
         if name not in self._params:
             raise ValueError(self._unknown("parameter", name, list(self._params)))
+        if not math.isfinite(value):
+            raise ValueError(f"{name} needs a finite number, not {value}")
         self._params[name].set(float(value), self.frame)
         self._pending.append(SceneEvent("param", name, self.frame, {"value": float(value)}))
 
     def feed(self, source: str, value: float) -> None:
-        """A value from an input, such as ``weather.wind``; unknown inputs are nobody's and ignored."""
+        """A value from an input, such as ``weather.wind``. What nobody reads or is not finite is ignored."""
+        if not math.isfinite(value):
+            return
         for name in self._inputs.get(source, ()):
             self._params[name].feed(float(value), self.frame)
 
@@ -159,10 +167,12 @@ class Machine:
                 return
 
     def go(self, state: str, over_seconds: float | None = None) -> None:
-        """Starts a transition to a state now. Raises ValueError with the nearest name."""
+        """Starts a transition to a state now. Raises ValueError for a name (with the nearest) or a length."""
         if state not in self.scene.states:
             raise ValueError(self._unknown("state", state, list(self.scene.states)))
         over = DEFAULT_OVER_SECONDS if over_seconds is None else over_seconds
+        if not 0 <= over < math.inf:
+            raise ValueError(f"a blend cannot take {over:g} seconds")
         self._enter(state, over, "asked for", self.frame)
 
     @staticmethod
@@ -279,7 +289,7 @@ class Machine:
             condition = parse_condition(transition.when) if transition.when is not None else None
             watch = _Watch(transition, condition, order)
             watch.random = np.random.Generator(
-                np.random.PCG64(np.random.SeedSequence([self.seed & 0xFFFFFFFF, 2, self._visits, order]))
+                np.random.PCG64(np.random.SeedSequence([self._entropy, 2, self._visits, order]))
             )
             if transition.after is not None:
                 watch.due_frame = self._entered_frame + self._draw(watch)

@@ -226,6 +226,27 @@ def test_unknown_names_are_refused_with_the_nearest(call: str, name: str, near: 
         getattr(machine, call)(*([name, 1.0] if call == "set_param" else [name]))
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_numbers_that_are_none_are_refused_from_people_and_ignored_from_inputs(value: float) -> None:
+    machine, untouched = Machine(FOREST), Machine(FOREST)
+    with pytest.raises(ValueError, match="finite"):
+        machine.set_param("wind", value)
+    with pytest.raises(ValueError, match="blend"):
+        machine.go("day", value)
+    machine.feed("weather.wind", value)
+    assert (machine.params(), machine.state) == (untouched.params(), untouched.state)
+
+
+def test_seeds_differ_in_every_bit() -> None:
+    values = {Machine(FOREST, seed=s).params()["wind"] for s in (1, 1 + (1 << 32), 1 + (1 << 62))}
+    assert len(values) == 3
+
+
+def test_the_calendar_never_ends() -> None:
+    machine = Machine(scene("  a: {}", "params: {h: {from: time.hour, range: [0, 24]}}\nclock: {speed: 100000}"))
+    assert 0 <= machine.look(100 * 366 * 86_400 * RATE).params["h"] < 24
+
+
 # ---- layers
 
 
@@ -258,6 +279,23 @@ def test_a_blend_mixes_prompts_and_a_layer_of_one_state_only_speaks_its_own() ->
     assert moment.layer("x").gain == pytest.approx(1)
     assert dict(moment.layer("y").prompt.parts) == {"y, wet": 1.0}
     assert moment.layer("y").gain == pytest.approx(0.25)
+
+
+def test_clips_kept_ready_are_those_of_the_warm_state_that_will_want_them() -> None:
+    more = "layers: {x: {prompt: x, mute: true}, y: {prompt: y, mute: true}, z: z}"
+    machine = Machine(
+        scene(
+            "  a: {setting: calm}\n"
+            "  b: {setting: wild, warm: true, layers: {x: {mute: false}, z: {mute: true}}}\n"
+            "  c: {layers: {y: {mute: false}}}",
+            more,
+        )
+    )
+    x, y, _ = machine.look().layers
+    assert x.muted and x.warm and dict(x.prompt.parts) == {"x, wild": 1.0}
+    assert y.muted and not y.warm
+    machine.go("b", 0)
+    assert [(m.muted, m.warm) for m in machine.look().layers] == [(False, True), (True, False), (True, False)]
 
 
 def test_looking_ahead_changes_nothing_and_sees_the_blend_and_the_sun() -> None:
