@@ -11,6 +11,7 @@ import functools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -102,7 +103,7 @@ class Engine:
         self.options = options or Options()
         self.scene = scene
         self.generator = generator
-        self.machine = Machine(scene, seed=self.options.seed)
+        self.machine = self._machine(scene)
         self.seed = self.machine.seed
         self.frame = 0
         """First frame of the next block."""
@@ -201,13 +202,18 @@ class Engine:
         """Goes on with another version of the scene; layers of the same name keep their sound."""
         state = self.machine.state
         self.scene = scene
-        self.machine = Machine(scene, seed=self.options.seed)
+        self.machine = self._machine(scene)
         self.machine.advance(self.frame)
         if state in scene.states:
             self.machine.go(state, over_seconds=0.0)
             self.machine.advance(self.frame)
         self.moment = self.machine.look(self.frame)
         self._wired()
+
+    def _machine(self, scene: Scene) -> Machine:
+        """Live, a scene whose clock says nothing else begins at the present time of day."""
+        now = datetime.now(UTC) if self.options.live else None
+        return Machine(scene, seed=self.options.seed, live_start=now)
 
     def _expected_lufs(self) -> float | None:
         """Loudness to expect of the first moment, from the layers' gains and the models' nominal level."""
