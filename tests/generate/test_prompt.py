@@ -20,7 +20,12 @@ def reader() -> Reader:
 @pytest.mark.parametrize(
     ("phrase", "near", "far"),
     [
-        ("a cloudburst over the rooftops", "heavy rain pouring", "a clock ticking"),
+        pytest.param(
+            "a cloudburst over the rooftops",
+            "heavy rain pouring",
+            "a clock ticking",
+            marks=pytest.mark.xfail(strict=True, reason="known weakness, in the model card: the margin is 0.06"),
+        ),
         ("railway carriage rattling along", "inside a train", "birds singing"),
         ("nightingales at sunrise", "songbirds chirping at dawn", "a machine humming"),
         ("breakers rolling in from the Atlantic", "ocean waves on a beach", "a crackling fire"),
@@ -29,7 +34,7 @@ def reader() -> Reader:
 )
 def test_unseen_phrases_land_near_their_kin(reader: Reader, phrase: str, near: str, far: str) -> None:
     here = reader.text(phrase)
-    assert float(here @ reader.text(near)) > float(here @ reader.text(far)) + 0.05
+    assert float(here @ reader.text(near)) > float(here @ reader.text(far)) + 0.15
 
 
 def test_meanings_are_unit_vectors_and_empty_is_none(reader: Reader) -> None:
