@@ -54,6 +54,13 @@ def _parser() -> argparse.ArgumentParser:
     prepare.add_argument("manifest", type=pathlib.Path)
     prepare.add_argument("--work", type=pathlib.Path, required=True, help="working folder; some 80 MB for 15 minutes")
     prepare.add_argument("--teacher", help="folder of the sentence transformer")
+    prepare.add_argument(
+        "--from",
+        dest="start",
+        type=pathlib.Path,
+        metavar="MODEL",
+        help="go on from a finished model (ambient/models/bundled), on these recordings; needs no teacher",
+    )
     codec = stage("codec", "the decoder's refinement of the envelope")
     codec.add_argument("recordings", type=pathlib.Path, help="the folder that the manifest lies in")
     prompt = stage("prompt", "the prompt encoder, by distillation")
@@ -96,10 +103,16 @@ def main(arguments: list[str] | None = None) -> int:
         from tools.training import features, texts
         from tools.training.teacher import Teacher
 
-        teacher = Teacher(given.teacher)
+        given.work.mkdir(parents=True, exist_ok=True)
+        if given.start:
+            from tools.training.adopt import OwnEncoder, adopt
+
+            adopt(given.start, given.work, settings_of("diffusion", None, []))
+        embed = OwnEncoder(given.work) if given.start else Teacher(given.teacher)
         features.prepare(given.manifest, given.work, settings["holdout_every"])
-        features.save_linear(given.work, settings["latent_dim"])
-        texts.build(given.work, teacher, settings["texts_per_label"], settings["mixtures"])
+        if not given.start:
+            features.save_linear(given.work, settings["latent_dim"])
+        texts.build(given.work, embed, settings["texts_per_label"], settings["mixtures"])
     elif given.stage == "codec":
         from tools.training import codec
 

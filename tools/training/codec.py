@@ -150,7 +150,8 @@ def train(
     if checkpoint.exists():
         saved = torch.load(checkpoint, weights_only=False)
         codec.refiner.load_state_dict(saved["now"])
-        optimiser.load_state_dict(saved["optimiser"])
+        if "optimiser" in saved:
+            optimiser.load_state_dict(saved["optimiser"])
         step, best = saved["step"], saved["best_loss"]
         best_state = saved["best"]
     else:

@@ -260,13 +260,16 @@ def train(work: pathlib.Path, settings: dict[str, Any], *, threads: int = 1, sec
     ema = build(s)
     ema.load_state_dict(model.state_dict())
     optimiser = torch.optim.AdamW(model.parameters(), lr=s["learning_rate"], betas=(0.9, 0.98), weight_decay=0.01)
-    step, spent = 0, 0.0
+    step, spent, begun = 0, 0.0, 0
     if checkpoint.exists():
         saved = torch.load(checkpoint, weights_only=False)
         model.load_state_dict(saved["model"])
         ema.load_state_dict(saved["ema"])
-        optimiser.load_state_dict(saved["optimiser"])
         step, spent = saved["step"], saved["seconds"]
+        if "optimiser" in saved:
+            optimiser.load_state_dict(saved["optimiser"])
+        else:  # a finished model: its optimiser warms up again
+            begun = step
     count = sum(p.numel() for p in model.parameters())
     print(f"diffusion: {count / 1e6:.1f} M parameters, from step {step}", flush=True)
     torch.manual_seed(1000 + step)
@@ -283,7 +286,7 @@ def train(work: pathlib.Path, settings: dict[str, Any], *, threads: int = 1, sec
     until = min(s["minutes"] * 60, spent + seconds if seconds is not None else math.inf)
     while spent < until:
         progress = min(1.0, spent / (s["minutes"] * 60))
-        rate = s["learning_rate"] * min(1, (step + 1) / s["warmup"]) * (0.5 + 0.5 * math.cos(math.pi * progress) * 0.95)
+        rate = s["learning_rate"] * min(1, (step - begun + 1) / s["warmup"]) * (0.5 + 0.5 * math.cos(math.pi * progress) * 0.95)
         for group in optimiser.param_groups:
             group["lr"] = rate
         z, cond, mask = next(batches)
@@ -293,7 +296,7 @@ def train(work: pathlib.Path, settings: dict[str, Any], *, threads: int = 1, sec
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         step += 1
-        decay = min(s["ema"], (step + 1) / (step + 10))
+        decay = min(s["ema"], (step - begun + 1) / (step - begun + 10))
         with torch.no_grad():
             torch._foreach_lerp_(list(ema.parameters()), list(model.parameters()), 1 - decay)
         running.append(float(loss.detach()))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ambient.generate.bundled import WEIGHTS
@@ -81,3 +81,8 @@ def _write(part: nn.Module, folder: pathlib.Path) -> None:
     part.save_config(folder)  # type: ignore[operator]  # of diffusers' ConfigMixin
     save_file({k: v.detach().half().contiguous() for k, v in part.state_dict().items()}, folder / WEIGHTS)
     (folder / WEIGHTS).chmod(0o644)  # safetensors writes for the owner alone
+
+
+def load_half(path: pathlib.Path) -> dict[str, torch.Tensor]:
+    """Weights as exported, in single precision. Raises OSError."""
+    return {k: v.float() for k, v in load_file(path).items()}

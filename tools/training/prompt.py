@@ -150,7 +150,8 @@ def train(
     if (work / "prompt.pt").exists():
         saved = torch.load(work / "prompt.pt", weights_only=False)
         student.load_state_dict(saved["model"], strict=False)
-        optimiser.load_state_dict(saved["optimiser"])
+        if "optimiser" in saved:
+            optimiser.load_state_dict(saved["optimiser"])
         step, spent = saved["step"], saved["seconds"]
     order = np.argsort([len(t) for t in texts[held:]]) + held  # batches of like lengths waste no padding
     rng = np.random.default_rng(step)

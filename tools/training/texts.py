@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import pathlib
+from collections.abc import Callable
 
 import numpy as np
 
 from tools.training.captions import ONE_SHOT_LABELS, mixture, single, variants
-from tools.training.teacher import Teacher
 
 
-def build(work: pathlib.Path, teacher: Teacher, per_label: int, mixtures: int, seed: int = 0) -> None:
+def build(
+    work: pathlib.Path, embed: Callable[[list[str]], np.ndarray], per_label: int, mixtures: int, seed: int = 0
+) -> None:
     """Writes ``texts.json`` and ``texts.npy`` (float16 embeddings, one row a text)."""
     rng = np.random.default_rng(seed)
     index = json.loads((work / "index.json").read_text())
@@ -39,5 +41,5 @@ def build(work: pathlib.Path, teacher: Teacher, per_label: int, mixtures: int, s
             for prefix in ("a single ", "one ", ""):
                 add(f"shot:{label}", prefix + text.removeprefix("a ").removeprefix("an ").removeprefix("one "))
     (work / "texts.json").write_text(json.dumps({"texts": texts, "table": table}))
-    np.save(work / "texts.npy", teacher(texts).astype(np.float16))
+    np.save(work / "texts.npy", embed(texts).astype(np.float16))
     print(f"texts: {len(texts)} for {len(labels)} labels")

@@ -1,0 +1,79 @@
+"""``prepare --from MODEL``: a finished model is the start, so that training goes on, on its recordings or on others."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import shutil
+from typing import Any
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+
+from ambient.generate.bundled import WEIGHTS
+from ambient.generate.prompt import MAX_TOKENS, PromptEncoder
+from tools.training.export import load_half
+
+__all__ = ["OwnEncoder", "adopt"]
+
+
+def adopt(model: pathlib.Path, work: pathlib.Path, settings: dict[str, Any]) -> None:
+    """Writes the parts of ``model`` into ``work`` as the stages would have: linear.npz, codec.pt, prompt.pt,
+    tokenizer.json and diffusion.pt (without the optimiser's state, and with the learning rate at its beginning).
+
+    ``settings``: those of the diffusion stage, whose sizes must be the model's. Raises SystemExit where a part is
+    missing or another model's.
+    """
+    try:
+        codec, transformer = load_half(model / "codec" / WEIGHTS), load_half(model / "transformer" / WEIGHTS)
+        encoder = load_half(model / "prompt_encoder" / WEIGHTS)
+        about = {n: json.loads((model / n / "config.json").read_text()) for n in ("codec", "prompt_encoder")}
+        steps = json.loads((model / "model_index.json").read_text())["ambient"].get("trained_steps", 0)
+        shutil.copyfile(model / "prompt_encoder" / "tokenizer.json", work / "tokenizer.json")
+    except (OSError, ValueError, KeyError) as error:
+        raise SystemExit(f"{model} is no model to go on from: {error}") from error
+    np.savez(work / "linear.npz", mean=codec["mean"], encode=codec["encoder"], decode=codec["decoder"])
+    refiner = {k.removeprefix("refiner."): v for k, v in codec.items() if k.startswith("refiner.")}
+    torch.save(
+        {
+            "now": refiner,
+            "best": refiner,
+            "best_loss": float("inf"),
+            "step": 0,
+            "settings": {k: about["codec"][k] for k in ("latent_dim", "hidden")},
+        },
+        work / "codec.pt",
+    )
+    own = {k: v for k, v in encoder.items() if not k.startswith("usual.")}
+    config = {k: v for k, v in about["prompt_encoder"].items() if not k.startswith("_")}
+    torch.save({"model": own, "config": config, "step": 0, "seconds": 0.0}, work / "prompt.pt")
+    torch.save(
+        {"model": transformer, "ema": transformer, "step": steps, "seconds": 0.0, "settings": settings},
+        work / "diffusion.pt",
+    )
+    print(f"goes on from {model}, after {steps} steps of diffusion training")
+
+
+class OwnEncoder:
+    """Sentence embeddings by the prompt encoder in a working folder: what the model will be asked with."""
+
+    def __init__(self, work: pathlib.Path) -> None:
+        saved = torch.load(work / "prompt.pt", weights_only=False, map_location="cpu")
+        self._encoder = PromptEncoder(**saved["config"]).eval()
+        self._encoder.load_state_dict(saved["model"], strict=False)
+        self._tokenizer = Tokenizer.from_file(str(work / "tokenizer.json"))
+        self._tokenizer.enable_padding()
+        self._tokenizer.enable_truncation(MAX_TOKENS)
+
+    @torch.inference_mode()
+    def __call__(self, texts: list[str], batch: int = 256) -> np.ndarray:
+        """Unit vectors, float32 ``(texts, dim)``."""
+        order = np.argsort([len(t) for t in texts])
+        found = np.zeros((len(texts), self._encoder.config.dim), np.float32)
+        for start in range(0, len(texts), batch):
+            pick = order[start : start + batch]
+            encoded = self._tokenizer.encode_batch([texts[i].lower() for i in pick])
+            ids, mask = torch.tensor([e.ids for e in encoded]), torch.tensor([e.attention_mask for e in encoded])
+            found[pick] = self._encoder(ids, mask).numpy()
+        return found
