@@ -230,7 +230,18 @@ class ClipRequest:
 
 
 FailureKind = Literal[
-    "nan", "silent", "clipping", "dc", "length", "rate", "error", "out_of_memory", "timeout", "worker_died", "late"
+    "nan",
+    "silent",
+    "clipping",
+    "dc",
+    "length",
+    "rate",
+    "error",
+    "out_of_memory",
+    "timeout",
+    "worker_died",
+    "late",
+    "cancelled",
 ]
 
 

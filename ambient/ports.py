@@ -5,7 +5,7 @@ Each has a public fake in :mod:`ambient.testing` that passes the same contract t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from ambient.messages import Block, Clip, ClipFailure, ClipRequest, ModelInfo
@@ -33,8 +33,13 @@ class Backend(Protocol):
         """What the planner must know."""
         ...
 
+    on_step: Callable[[], None]
+    """Called between denoising steps. What it raises ends the batch: a changed scene need not wait for a clip that
+    it no longer wants."""
+
     def generate(self, requests: Sequence[ClipRequest]) -> list[Clip | ClipFailure]:
-        """Makes one batch of clips, answers in the order of the requests, never raises for a single bad clip.
+        """Makes one batch of clips, answers in the order of the requests, never raises for a single bad clip, only
+        what ``on_step`` raises.
 
         The first ``tail.kept`` latent frames of a clip equal its tail exactly.
         """
@@ -66,7 +71,8 @@ class Generator(Protocol):
         ...
 
     def cancel(self, request: ClipRequest) -> None:
-        """The answer is no longer wanted: it may be dropped or come in all the same."""
+        """The answer is no longer wanted: it may be dropped or come in all the same. A batch that is being made, and
+        of which nothing is wanted any more, is given up where that can be done."""
         ...
 
     @property

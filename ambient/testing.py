@@ -68,6 +68,7 @@ class FakeBackend:
     """
 
     def __init__(self, info: ModelInfo | None = None) -> None:
+        self.on_step: Callable[[], None] = lambda: None
         self._info = info or ModelInfo(
             name="fake",
             family="fake",
@@ -93,6 +94,7 @@ class FakeBackend:
         return [self._one(request) for request in requests]
 
     def _one(self, request: ClipRequest) -> Clip:
+        self.on_step()
         shape = (self._info.latent_channels, request.latent_frames)
         latents: Latents = np.random.default_rng(request.seed).standard_normal(shape).astype(np.float16)
         if request.tail is not None:

@@ -83,16 +83,19 @@ class Bed:
         lead_frames: int,
         guidance: float,
         steps: int | None = None,
+        hurried_steps: int | None = None,
     ) -> ClipRequest | None:
         """The clip that is needed next; ``wanted`` takes clock frames."""
         offset = clock_frame - self.head
+        steps = min(rung.steps, steps or rung.steps)
         return self.plan.next_request(
             self.head,
             lambda local: wanted(local + offset),
             offset_frames=offset,
             ahead_frames=ahead_frames,
             lead_frames=lead_frames,
-            steps=min(rung.steps, steps or rung.steps),
+            steps=steps,
+            hurried_steps=hurried_steps and min(steps, hurried_steps),
             guidance=guidance,
             long_clips=rung.long_clips,
         )

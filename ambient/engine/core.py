@@ -46,6 +46,13 @@ PRIMED_SECONDS = 8.0
 """Long enough for a worker to load its model behind clips from the cache."""
 LOOK_GRID_FRAMES = frames(0.64)
 """Forecasts are made on this grid."""
+SLACK_SECONDS = 0.1
+"""What a clip may take longer than foretold: its way to and from the worker, and a busy machine."""
+HURRIED_FADE_SECONDS = 0.16
+GIVE_WAY_SECONDS = 1.5
+"""A batch that is needed within this time is finished whatever happens."""
+STEP_SHARE = 0.35
+"""Share of a batch's time that passes, at the worst, before it can be given up: that of the decoder."""
 NOMINAL_LUFS = -24.0
 """About what one layer at full gain measures."""
 GAIN_SLEW = BLOCK_FRAMES / frames(0.03)
@@ -95,6 +102,11 @@ class _Flight:
     take_in_frame: int
     answers: dict[tuple[str, int], Clip | ClipFailure] = field(default_factory=dict)
 
+    @property
+    def deadline_frame(self) -> int:
+        """When the first of its clips is needed."""
+        return min(r.deadline_frame for r in self.requests)
+
 
 class Engine:
     """Makes block after block of a scene, for ever."""
@@ -123,6 +135,7 @@ class Engine:
         self._loudness = LoudnessControl(scene.loudness, self._expected_lufs())
         self._limiter = Limiter()
         self._late = False
+        self._priming = False
         self._wired()
 
     @property
@@ -144,8 +157,10 @@ class Engine:
     def prime(self) -> None:
         """Works on the first clips without moving the clock. Call until :attr:`primed`."""
         self.moment = self.machine.look(self.frame)
+        self._priming = True
         self._take_in()
         self._plan()
+        self._priming = False
 
     def step(self) -> Block:
         """Makes the next block. Raises BackendError where offline rendering cannot go on."""
@@ -156,8 +171,10 @@ class Engine:
             layer = event.detail.get("layer")
             if event.kind == "event" and layer in self.shots:
                 self.shots[layer].bank.fire()
+        busy = self._flight is not None
         self._take_in()
-        if self._blocks % PLAN_EVERY_BLOCKS == 0 or events:
+        idle = self.options.live and busy and self._flight is None
+        if self._blocks % PLAN_EVERY_BLOCKS == 0 or events or idle:
             self._plan()
         audio, fallback, shot_events = self._mix()
         block = Block(self.frame, audio, tuple(events + shot_events), fallback=fallback)
@@ -316,10 +333,12 @@ class Engine:
 
         future = look((self.frame + frames(4)) // LOOK_GRID_FRAMES)
         resting = self._resting()
+        changed = False
         wishes: list[tuple[int, int, ClipRequest, Bed | Shots]] = []
         # A change of state asks for all beds at once: the loudest is served first.
         turns = sorted(self.beds, key=lambda name: -self.moment.layer(name).gain)
-        for rank, name in enumerate(turns):
+        before = 0  # hurried clips to be made first
+        for name in turns:
             bed, now = self.beds[name], self.moment.layer(name)
             if self._audible(now):
                 bed.start(self.frame)
@@ -334,10 +353,13 @@ class Engine:
                 self._wanted(look, name),
                 self.ladder.rung,
                 ahead_frames=ahead,
-                lead_frames=self._lead_frames(rank),
+                lead_frames=self._lead_frames(before),
                 guidance=self._guidance(now),
                 steps=now.steps,
+                hurried_steps=self._hurried_steps(),
             )
+            changed |= bed.plan.changed
+            before += bed.plan.changed and not in_flight
             if request is not None and not in_flight:
                 wishes.append((request.deadline_frame, len(wishes), request, bed))
         for name, shots in self.shots.items():
@@ -355,9 +377,39 @@ class Engine:
             )
             if wish is not None:
                 wishes.append((wish.deadline_frame, len(wishes), wish, shots))
+        if changed and self._give_up_flight():
+            for _, _, _, player in wishes:
+                (player.plan if isinstance(player, Bed) else player.bank).withdraw()
+            self._plan()
+            return
         self._dispatch(wishes)
         if self.options.live:
             self._climb()
+
+    def _give_up_flight(self) -> bool:
+        """What is being made must not keep a change waiting: it is asked for again, if it is still wanted."""
+        flight = self._flight
+        if flight is None or not self._can_wait(flight):
+            return False
+        for request in flight.requests:
+            self.generator.cancel(request)
+            player = self.beds.get(request.key.layer) or self.shots.get(request.key.layer)
+            if isinstance(player, Bed):
+                player.plan.drop()
+            elif player is not None:
+                player.bank.withdraw()
+        self._flight = None
+        return True
+
+    def _can_wait(self, flight: _Flight) -> bool:
+        """Live: whether a batch is needed so much later than the answer to a change that it gives way to it."""
+        return self.options.live and flight.deadline_frame - self.frame > frames(GIVE_WAY_SECONDS)
+
+    def _hurried_steps(self) -> int | None:
+        """Denoising steps of a clip that time presses for; None where it never does."""
+        if not self.options.live or self._priming:
+            return None
+        return min(self.ladder.rung.steps, self.generator.info.min_steps)
 
     def _wanted(self, look: Callable[[int], Moment], name: str) -> Callable[[int], PromptMix]:
         def wanted(clock_frame: int) -> PromptMix:
@@ -404,17 +456,22 @@ class Engine:
         """Live: whether a batch may grow by a request without making the first one wait too long for its answer."""
         urgent = batch[0].deadline_frame - self.frame < frames(2.0)
         most = self.options.batch_seconds / 2 if urgent else self.options.batch_seconds
-        return self.pace.batch_seconds([*batch, request]) <= most
+        needed = self.pace.batch_seconds([*batch, request])
+        return needed <= most and self.frame + frames(needed + SLACK_SECONDS) <= batch[0].deadline_frame
 
-    def _lead_frames(self, rank: int) -> int:
-        """From now until a hurried clip of the bed that is ``rank``-th in turn can be heard: waiting, making it and
-        those before it, and its crossfade."""
+    def _lead_frames(self, before: int) -> int:
+        """From now until a hurried clip can be heard: waiting, making it and so many ``before`` it, its crossfade."""
         if not self.options.live:
             return frames(0.6)
         hurried = next((b.plan.hurried_latents() for b in self.beds.values()), 0)
-        made = self.pace.predict_seconds(hurried, self.ladder.rung.steps) * (rank + 1)
-        waiting = self.pace.batch_seconds(self._flight.requests) if self._flight else 0.0
-        return frames(min(4.0, made + waiting + 0.15) + 0.3)
+        steps = self._hurried_steps() or self.ladder.rung.steps
+        made = self.pace.predict_seconds(hurried, steps) * (before + 1)
+        waiting = 0.0
+        if self._flight is not None:
+            waiting = self.pace.batch_seconds(self._flight.requests)
+            if self._can_wait(self._flight):  # it is given up between two steps, or before the decoder
+                waiting *= STEP_SHARE
+        return frames(min(4.0, made + waiting) + SLACK_SECONDS + HURRIED_FADE_SECONDS)
 
     def _resting(self) -> set[str]:
         """The quietest layers, which make do with their own material on the lowest rungs."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import pathlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -81,6 +81,10 @@ def _load(kind: type[_Model], folder: pathlib.Path, device: str) -> _Model:
     return model.float().eval().to(device)
 
 
+def _go_on() -> None:
+    """Nothing interrupts."""
+
+
 def _event_gain(audio: Audio, frame: int) -> float:
     """Gain that brings the loudest 0.4 s of a single event to −20 dBFS, its peak staying under full scale.
 
@@ -100,6 +104,7 @@ class BundledBackend:
 
     def __init__(self, path: str | None = None, device: str = "cpu", threads: int | None = None) -> None:
         self._info = describe(path or "bundled")
+        self.on_step: Callable[[], None] = _go_on
         folder = pathlib.Path(self._info.path)
         if threads is not None:
             torch.set_num_threads(threads)
@@ -169,6 +174,7 @@ class BundledBackend:
         for i, request in enumerate(batch):
             if request.tail is not None:
                 z[i] = ease_seam(z[i], request.tail.kept)
+        self.on_step()
         stored = z.astype(np.float16)
         for i, request in enumerate(batch):
             if request.tail is not None:
@@ -211,6 +217,7 @@ class BundledBackend:
         scheduler.set_timesteps(steps, device=self._device)
         x = noise
         for i, timestep in enumerate(scheduler.timesteps):
+            self.on_step()
             sigma = scheduler.sigmas[i]
             x = torch.where(mask > 0, (1 - sigma) * known + sigma * noise, x)
             level = sigma.expand(len(batch))

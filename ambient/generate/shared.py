@@ -75,6 +75,7 @@ class _Port:
 
     def cancel(self, request: ClipRequest) -> None:
         with self._shared._lock:
+            self.waiting.discard((request.key.layer, request.seed))
             self._shared._inner.cancel(request)
 
     def close(self) -> None:

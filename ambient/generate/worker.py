@@ -29,6 +29,12 @@ if TYPE_CHECKING:
 __all__ = ["InProcessGenerator", "ProcessGenerator"]
 
 Answer = Clip | ClipFailure
+
+
+class Interrupted(BaseException):
+    """Ends a batch that nobody wants any more. Not an Exception, so that no backend takes it for a fault of its own."""
+
+
 BackendFactory = Callable[[ModelInfo, str, int | None], Backend]
 
 
@@ -101,6 +107,10 @@ class ProcessGenerator:
         self._clock = clock
         self._answers: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
         self._waiting: list[tuple[tuple[ClipRequest, ...], float]] = []
+        self._unwanted: list[ClipRequest] = []
+        """Cancelled requests of the batch that is being made."""
+        self._serial = 0
+        """Number of that batch."""
         self._ready = False
         self._closed = False
         self._ever_ready = False
@@ -152,11 +162,15 @@ class ProcessGenerator:
         return answers
 
     def cancel(self, request: ClipRequest) -> None:
-        """Leaves a request out of batches that were not begun; an answer may come all the same."""
-        for i, (batch, timeout) in enumerate(self._waiting[1:], start=1):
-            left = tuple(r for r in batch if r.key != request.key or r.seed != request.seed)
-            self._waiting[i] = (left, timeout)
-        self._waiting = [w for i, w in enumerate(self._waiting) if i == 0 or w[0]]
+        """Leaves a request out of batches that were not begun; one that is being made ends at its next step, once
+        none of its requests is wanted."""
+        begun = min(1, len(self._waiting)) if self._ready else 0
+        if begun and request in self._waiting[0][0]:
+            self._unwanted.append(request)
+            if all(r in self._unwanted for r in self._waiting[0][0]):
+                self._halted.value = self._serial
+        kept = [(tuple(r for r in batch if r != request), timeout) for batch, timeout in self._waiting[begun:]]
+        self._waiting[begun:] = [w for w in kept if w[0]]
 
     def close(self) -> None:
         """Ends the worker: asks, then kills after a second."""
@@ -171,8 +185,13 @@ class ProcessGenerator:
     def _start(self) -> None:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
+        # Serial of the last batch that was given up. Without a lock: a killed worker could never hold one.
+        self._halted = context.RawValue("q", -1)
         process = context.Process(
-            target=_serve, args=(theirs, self._factory, self._arguments), name="ambient-generator", daemon=True
+            target=_serve,
+            args=(theirs, self._halted, self._factory, self._arguments),
+            name="ambient-generator",
+            daemon=True,
         )
         process.start()
         theirs.close()
@@ -211,7 +230,8 @@ class ProcessGenerator:
             else:
                 batch, _ = self._waiting.pop(0)
                 self._failures, self._spent = 0, 0.0
-                answers += [replace(a, request=r) for a, r in zip(message[1], batch, strict=True)]
+                found = [replace(a, request=r) for a, r in zip(message[1], batch, strict=True)]
+                answers += [a for a in found if a.request not in self._unwanted]
                 self._send()
 
     def _watch(self, answers: list[Answer]) -> None:
@@ -233,10 +253,12 @@ class ProcessGenerator:
             self._lost(answers, "timeout", f"the generator process did not {doing} within {allowed:.0f} s")
 
     def _send(self) -> None:
+        self._unwanted = []
         if self._waiting and self._connection is not None:
             self._spent = 0.0
+            self._serial += 1
             with contextlib.suppress(OSError):  # a dead worker is noticed by its reader
-                self._connection.send(self._waiting[0][0])
+                self._connection.send((self._serial, self._waiting[0][0]))
 
     def _lost(self, answers: list[Answer], kind: FailureKind, message: str) -> None:
         """Gives the worker up; the batch it worked on fails, the others wait for the next worker."""
@@ -244,7 +266,7 @@ class ProcessGenerator:
         self._end(grace_seconds=0.0)
         if working:
             batch, _ = self._waiting.pop(0)
-            answers += [ClipFailure(request, kind, message) for request in batch]
+            answers += [ClipFailure(request, kind, message) for request in batch if request not in self._unwanted]
         self._restarts += 1
         self._schedule_retry()
 
@@ -286,13 +308,17 @@ def _run(backend: Backend, batch: Sequence[ClipRequest]) -> list[Answer]:
     """Runs a batch; whatever goes wrong becomes a failure of each of its clips."""
     try:
         return list(backend.generate(batch))
+    except Interrupted:
+        return [ClipFailure(r, "cancelled", "it was no longer wanted") for r in batch]
     except OutOfMemory as error:
         return [ClipFailure(r, "out_of_memory", str(error)) for r in batch]
     except Exception as error:
         return [ClipFailure(r, "error", f"{type(error).__name__}: {error}") for r in batch]
 
 
-def _serve(connection: Connection, factory: BackendFactory, arguments: tuple[ModelInfo, str, int | None]) -> None:
+def _serve(
+    connection: Connection, halted: Any, factory: BackendFactory, arguments: tuple[ModelInfo, str, int | None]
+) -> None:
     """Main loop of the worker process: ends when asked to, or when the engine's end of the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the engine ends us in order
     with contextlib.suppress(OSError, AttributeError):
@@ -305,12 +331,20 @@ def _serve(connection: Connection, factory: BackendFactory, arguments: tuple[Mod
     except Exception as error:
         connection.send(("failed", BackendError(f"the model could not be loaded: {type(error).__name__}: {error}")))
         return
+    serial = 0
+
+    def look() -> None:
+        if halted.value >= serial:
+            raise Interrupted
+
+    backend.on_step = look
     connection.send(("ready",))
     while True:
         try:
-            batch = connection.recv()
+            order = connection.recv()
         except (EOFError, OSError):
             return
-        if batch is None:
+        if order is None:
             return
+        serial, batch = order
         connection.send(("answers", _run(backend, batch)))

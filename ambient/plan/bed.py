@@ -21,6 +21,8 @@ REPLAN_DISTANCE = 0.25
 """Mix distance beyond which sound that is ready, but not yet heard, is painted anew."""
 STEP_DISTANCE = 0.2
 """Mix distance that one clip may leap: a far change is walked in steps of this size."""
+SCARCE_FRAMES = 3 * RATE
+"""Less sound than this in front of the playhead is added to in short, quick clips, so that no other layer waits."""
 FADE_FRAMES = round(0.3 * RATE)
 FIRST_FADE_FRAMES = round(0.05 * RATE)
 MARGIN_FRAMES = round(0.04 * RATE)
@@ -65,12 +67,15 @@ class BedPlan:
         self._index = 0
         self._attempt = 0
         self._stale = False
+        self.changed = False
+        """Whether ready sound, soon to be heard, is not what the scene wants any more, as the last look found."""
         per_second = RATE / info.frames_per_latent
         self._clip = min(info.max_latent_frames, clip_latents or round(7.68 * per_second))
         self.kept_latents = min(kept_latents or round(1.6 * per_second), self._clip // 2)
         # The overlap of a hurried clip: the crossfade and the decoder's reach at both of its ends.
-        self._hurried_kept = min(self.kept_latents, 2 * info.edge_latents + max(2, round(0.32 * per_second)))
-        self._new_hurried = round(2.56 * per_second)
+        self._hurried_kept = min(self.kept_latents, 2 * info.edge_latents + max(2, round(0.16 * per_second)))
+        self._new_hurried = round(1.6 * per_second)
+        self._new_short = round(2.56 * per_second)
 
     @property
     def end_frame(self) -> int:
@@ -110,15 +115,18 @@ class BedPlan:
         lead_frames: int,
         steps: int,
         guidance: float,
+        hurried_steps: int | None = None,
         long_clips: bool = False,
     ) -> ClipRequest | None:
         """The clip that this layer needs next, or None.
 
         ``now_frame`` is the local frame at the playhead, ``wanted`` gives the mix that the scene asks for at a
         local frame, ``offset_frames`` leads from local to clock frames, ``ahead_frames`` is how much sound to
-        keep ready, ``lead_frames`` the time that a hurried clip needs until it can be heard.
+        keep ready, ``lead_frames`` the time that a hurried clip needs until it can be heard, and
+        ``hurried_steps`` its denoising steps where time presses.
         """
         cut = self._cut(now_frame + lead_frames, wanted)
+        self.changed = cut is not None
         if self.pending is not None:
             gone = self.pending.prompt.distance(wanted(self._middle_frame(self.pending))) > 2 * REPLAN_DISTANCE
             self._stale |= gone or (cut is not None and cut < self._continued(self.pending))
@@ -126,21 +134,36 @@ class BedPlan:
         if cut is not None:
             kept = min(self._hurried_kept, cut - self.track.start)
             return self._request(
-                cut, kept, self._new_hurried, wanted, offset_frames=offset_frames, steps=steps, guidance=guidance
+                cut,
+                kept,
+                self._new_hurried,
+                wanted,
+                offset_frames=offset_frames,
+                steps=hurried_steps or steps,
+                guidance=guidance,
             )
         if self.begun and self.end_frame - now_frame >= ahead_frames:
             return None
         kept = min(self.kept_latents, self.track.end - self.track.start)
-        hurried = self.end_frame - now_frame < lead_frames
-        new = self._new_hurried if hurried else self.regular_latents(long_clips) - kept
+        scarce = lead_frames if hurried_steps is None else max(lead_frames, SCARCE_FRAMES)
+        hurried = self.end_frame - now_frame < scarce
+        new = self._new_short if hurried else self.regular_latents(long_clips) - kept
         start = self.track.end
         # A mix that moves on within the clip is walked in steps: shorter clips, each nearer to where it leads.
-        while new > self._new_hurried:
+        while new > self._new_short:
             leap = wanted(self._frame(start)).distance(wanted(self._frame(start + new)))
             if leap <= STEP_DISTANCE:
                 break
-            new = max(self._new_hurried, new * 2 // 3)
-        return self._request(start, kept, new, wanted, offset_frames=offset_frames, steps=steps, guidance=guidance)
+            new = max(self._new_short, new * 2 // 3)
+        return self._request(
+            start,
+            kept,
+            new,
+            wanted,
+            offset_frames=offset_frames,
+            steps=hurried_steps or steps if hurried else steps,
+            guidance=guidance,
+        )
 
     def peek(self, clip: Clip, now_frame: int) -> Placement | None:
         """Where the pending clip would go; None when it is no longer wanted. Changes nothing.

@@ -242,6 +242,29 @@ def test_a_changed_scene_is_heard_within_a_second() -> None:
     assert "wet" in str(wet[0].prompt) and wet[0].tail is not None
 
 
+def test_a_change_does_not_wait_for_what_is_being_made_for_the_scene_as_it_was() -> None:
+    generator = ScriptedGenerator(delay_polls=5, generation_seconds=0.1)
+    engine = live(SCENE, generator)
+    play(engine, 12)
+    generator.delay_polls = 100_000  # the next batch takes for ever ...
+    done = len(generator.submitted)
+    while len(generator.submitted) == done:
+        engine.step()
+    generator.delay_polls = 5  # ... unless it is given up
+    done = len(generator.submitted)
+    engine.go("wet", over_seconds=0.2)
+    play(engine, 0.4)
+    hurried = generator.submitted[done:]
+    assert hurried and "wet" in str(hurried[0].prompt)
+    assert hurried[0].steps == generator.info.min_steps  # time presses
+    play(engine, 1.0)
+    assert "wet" in str(engine.beds["leaves"].plan.mix_at(engine.beds["leaves"].head))
+    assert engine.counts.failures == 0 and engine.counts.underruns == 0
+    # where time does not press, the full number of steps again
+    play(engine, 12)
+    assert generator.submitted[-1].steps == generator.info.steps
+
+
 def test_a_parameter_that_moves_a_gain_is_heard_within_a_tenth_of_a_second() -> None:
     scene = parse_scene(TWO_STATES.replace("leaves, intensity", "leaves, level: 0, intensity"))
     engine = live(scene)

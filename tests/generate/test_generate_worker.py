@@ -35,6 +35,10 @@ class Moody(FakeBackend):
             os.kill(os.getpid(), signal.SIGKILL)
         if text == "hang":
             time.sleep(3600)
+        if text == "an hour of steps":
+            for _ in range(360_000):
+                self.on_step()
+                time.sleep(0.01)
         if text == "break":
             raise RuntimeError("something inside gave way")
         return super().generate(requests)
@@ -126,6 +130,36 @@ def test_a_hung_worker_is_killed_after_its_time() -> None:
         assert isinstance(answer, ClipFailure) and answer.kind == "timeout"
         generator.submit([request(1)], 60.0)
         assert isinstance(collect(generator, 1)[0], Clip)
+    finally:
+        generator.close()
+
+
+def test_a_batch_that_nobody_wants_any_more_is_given_up_at_its_next_step() -> None:
+    generator = process()
+    try:
+        slow = [request(0, "an hour of steps"), request(1, "an hour of steps", "owl")]
+        generator.submit(slow, 600.0)
+        generator.submit([request(2), request(3)], 600.0)
+        collect_ready(generator)
+        generator.cancel(slow[0])
+        assert generator.poll(0.5) == []  # the other half of the batch is still wanted
+        generator.cancel(request(3))
+        generator.cancel(slow[1])
+        answer = collect(generator, 1)[0]
+        assert answer.request.key.index == 2 and isinstance(answer, Clip)
+        assert generator.poll(0.5) == []
+        assert generator.restarts == 0
+    finally:
+        generator.close()
+
+
+def test_what_is_cancelled_while_the_model_loads_is_never_made() -> None:
+    generator = process()
+    try:
+        generator.submit([request(0, "an hour of steps"), request(1)], 600.0)
+        generator.cancel(request(0, "an hour of steps"))
+        answers = collect(generator, 1)
+        assert [a.request.key.index for a in answers] == [1] and isinstance(answers[0], Clip)
     finally:
         generator.close()
 

@@ -58,7 +58,8 @@ def test_pace_predicts_what_it_saw_and_believes_bad_news_sooner() -> None:
     assert not pace.measured
     pace.observe(clip(0.8))
     assert pace.predict_seconds(100, 8) == pytest.approx(0.8)
-    assert pace.predict_seconds(50, 4) == pytest.approx(0.2)
+    assert pace.predict_seconds(50, 8) == pytest.approx(0.4)
+    assert 0.2 < pace.predict_seconds(50, 4) < 0.4  # the decoder's share does not halve
     pace.observe(clip(1.6))
     worse = pace.predict_seconds(100, 8)
     pace.observe(clip(0.4))

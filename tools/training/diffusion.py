@@ -286,7 +286,8 @@ def train(work: pathlib.Path, settings: dict[str, Any], *, threads: int = 1, sec
     until = min(s["minutes"] * 60, spent + seconds if seconds is not None else math.inf)
     while spent < until:
         progress = min(1.0, spent / (s["minutes"] * 60))
-        rate = s["learning_rate"] * min(1, (step - begun + 1) / s["warmup"]) * (0.5 + 0.5 * math.cos(math.pi * progress) * 0.95)
+        warm = min(1, (step - begun + 1) / s["warmup"])
+        rate = s["learning_rate"] * warm * (0.5 + 0.5 * math.cos(math.pi * progress) * 0.95)
         for group in optimiser.param_groups:
             group["lr"] = rate
         z, cond, mask = next(batches)
