@@ -45,7 +45,9 @@ PLAN_EVERY_BLOCKS = 5
 PRIMED_SECONDS = 8.0
 """Long enough for a worker to load its model behind clips from the cache."""
 LOOK_GRID_FRAMES = frames(0.64)
-"""Forecasts are made on this grid."""
+"""Forecasts are made on this grid,"""
+NEAR_GRID_FRAMES = frames(0.08)
+"""and on this one for the next second, where the answer to a change begins."""
 SLACK_SECONDS = 0.1
 """What a clip may take longer than foretold: its way to and from the worker, and a busy machine."""
 HURRIED_FADE_SECONDS = 0.16
@@ -328,10 +330,14 @@ class Engine:
         ahead = frames(self.options.ahead_seconds)
 
         @functools.cache
-        def look(grid: int) -> Moment:
-            return self.machine.look(max(self.frame, grid * LOOK_GRID_FRAMES))
+        def exactly(frame: int) -> Moment:
+            return self.machine.look(frame)
 
-        future = look((self.frame + frames(4)) // LOOK_GRID_FRAMES)
+        def look(frame: int) -> Moment:
+            grid = NEAR_GRID_FRAMES if frame < self.frame + RATE else LOOK_GRID_FRAMES
+            return exactly(max(self.frame, frame // grid * grid))
+
+        future = look(self.frame + frames(4))
         resting = self._resting()
         changed = False
         wishes: list[tuple[int, int, ClipRequest, Bed | Shots]] = []
@@ -413,9 +419,7 @@ class Engine:
 
     def _wanted(self, look: Callable[[int], Moment], name: str) -> Callable[[int], PromptMix]:
         def wanted(clock_frame: int) -> PromptMix:
-            if clock_frame < self.frame + LOOK_GRID_FRAMES:
-                return self.moment.layer(name).prompt
-            return look(clock_frame // LOOK_GRID_FRAMES).layer(name).prompt
+            return look(clock_frame).layer(name).prompt
 
         return wanted
 

@@ -74,7 +74,7 @@ class BedPlan:
         self.kept_latents = min(kept_latents or round(1.6 * per_second), self._clip // 2)
         # The overlap of a hurried clip: the crossfade and the decoder's reach at both of its ends.
         self._hurried_kept = min(self.kept_latents, 2 * info.edge_latents + max(2, round(0.16 * per_second)))
-        self._new_hurried = round(1.6 * per_second)
+        self._new_hurried = round(1.28 * per_second)
         self._new_short = round(2.56 * per_second)
 
     @property
@@ -265,13 +265,13 @@ class BedPlan:
         first = -((self.shift - from_frame) // per) + self.info.edge_latents
         least = self.track.start + self._hurried_kept
         position = max(first, least)
-        stride = max(1, round(0.64 * RATE / per))
+        stride = max(1, round(0.16 * RATE / per))
         while position < self.track.end:
             frame = self._frame(position)
             planned = self.mix_at(frame)
             if planned is not None and planned.distance(wanted(frame)) > REPLAN_DISTANCE:
                 return position
-            position += stride
+            position += max(stride, (position - first) // 4)  # a far change need not be found to the frame
         return None
 
     def _placement(self, start: int, kept: int) -> Placement:
