@@ -192,6 +192,10 @@ class Engine:
         """Sets a parameter from the next block on. Raises ValueError."""
         self._reach().set_param(name, value)
 
+    def feed(self, source: str, value: float) -> None:
+        """A value from an input, such as ``weather.wind``, from the next block on. What nobody reads is ignored."""
+        self._reach().feed(source, value)
+
     def go(self, state: str, over_seconds: float | None = None) -> None:
         """Starts a transition with the next block. Raises ValueError."""
         self._reach().go(state, over_seconds)

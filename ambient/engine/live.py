@@ -108,6 +108,10 @@ class LiveStream:
         self._known("parameter", name, [p["name"] for p in self._description["params"]])
         self._commands.put(lambda: self._engine.set_param(name, float(value)))
 
+    def feed(self, source: str, value: float) -> None:
+        """A value from an input, such as ``weather.wind``. What no parameter reads or is not finite is ignored."""
+        self._commands.put(lambda: self._engine.feed(source, float(value)))
+
     def fire(self, event: str) -> None:
         """Fires a named event."""
         self._known("event", event, self._description["events"])

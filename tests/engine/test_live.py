@@ -18,7 +18,7 @@ from ambient.testing import ListSink, ManualClock, ScriptedGenerator
 SCENE = parse_scene(
     """
 scene: 1
-params: {wind: {start: 0.4}}
+params: {wind: {start: 0.4}, cloud: {from: weather.cloud, start: 0.2}}
 events: {gust: {set: {wind: 1}}}
 layers: {leaves: {prompt: leaves, intensity: {by: wind, curve: [[0, 0.2], [1, 1]]}}}
 states:
@@ -94,6 +94,9 @@ def test_controls_act_from_any_thread_and_refuse_unknown_names() -> None:
     until(lambda: live.status()["state"] == "wild")
     live.go("calm")
     until(lambda: live.status()["state"] == "calm")
+    for source, value in (("weather.cloud", 0.75), ("weather.cloud", float("nan")), ("weather.nobody", 1.0)):
+        live.feed(source, value)
+    until(lambda: live.status()["params"]["cloud"] == 0.75)
     assert [e.detail["to"] for e in events if e.kind == "transition"] == ["wild", "calm"]
     for call, message in (
         (lambda: live.set_param("wnd", 1), "did you mean 'wind'"),
