@@ -214,7 +214,8 @@ class BundledBackend:
             x.to(self._device) for x in (noise, known, mask, wanted, avoided, guidance)
         )
         scheduler = FlowMatchEulerDiscreteScheduler.from_config(self._schedule)
-        scheduler.set_timesteps(steps, device=self._device)
+        # as diffusers' own flow pipelines have it: its default spends the last step on the last thousandth
+        scheduler.set_timesteps(sigmas=np.linspace(1.0, 1 / steps, steps).tolist(), device=self._device)
         x = noise
         for i, timestep in enumerate(scheduler.timesteps):
             self.on_step()

@@ -14,13 +14,15 @@ sample for sample, except within ``EDGE_LATENTS`` of either end of a clip.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -90,8 +92,11 @@ def position_flicker(noise_seed: int, first: int, count: int) -> np.ndarray:
         key = np.array([(noise_seed + 1) * 0x9E3779B97F4A7C15 & (2**64 - 1), (first + i - 1) & (2**64 - 1)], np.uint64)
         stream = np.random.Generator(np.random.Philox(key=key))
         out[:, :, i] = stream.standard_normal((len(SPEEDS), 1 + GROUPS, slots), np.float32)
-    smooth = smooth_flicker(torch.from_numpy(out.reshape(len(SPEEDS), 1 + GROUPS, -1)))
-    return np.ascontiguousarray(smooth[..., slots:-slots].numpy())
+    half = SLOWEST // 2
+    wide = np.concatenate([out[:, :, :-2, -half:], out[:, :, 1:-1], out[:, :, 2:, :half]], -1)
+    rows = torch.from_numpy(wide).reshape(len(SPEEDS), -1, slots + 2 * half)
+    smooth = rows @ torch.from_numpy(_flicker_bands())
+    return smooth.reshape(len(SPEEDS), 1 + GROUPS, count * slots).numpy()
 
 
 def smooth_flicker(white: Tensor) -> Tensor:
@@ -230,36 +235,68 @@ class AmbienceCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers
 
     def _steady(self, power: Tensor, white: Tensor) -> Tensor:
         """Filters noise through the long window: ``power`` (N, BANDS, hops) of natural logarithms."""
-        left = WINDOW // 2 - HOP // 2
-        window = torch.hann_window(WINDOW, device=white.device)
-        frames = functional.pad(white, (left, WINDOW - HOP - left)).unfold(-1, WINDOW, HOP) * window
-        gain = torch.exp(0.5 * (power.transpose(1, 2) @ self.to_long))
-        frames = torch.fft.irfft(torch.fft.rfft(frames) * gain, n=WINDOW) * window
-        return _overlap_add(frames, window, HOP, left, white.shape[1])
+        log_power = power.transpose(1, 2)
+        return _filtered(white, WINDOW, HOP, lambda a, b: torch.exp(0.5 * (log_power[:, a:b] @ self.to_long)))
 
     def _sharp(self, power: Tensor, shape: Tensor, white: Tensor) -> Tensor:
         """Filters noise through the short window; ``shape`` (N, GROUPS, SLOTS, hops) forms it within each hop."""
-        hops = power.shape[2]
-        slots = torch.einsum("ngsh,gb->nhsb", shape, self.groups)
-        fine = (power.transpose(1, 2)[:, :, None] + slots).reshape(len(power), hops * SLOTS, BANDS)
-        left = SHORT // 2 - SHORT_HOP // 2
-        window = torch.hann_window(SHORT, device=white.device)
+        of_hops = power.transpose(1, 2) @ (0.5 * self.to_short)
+        shape, of_slots = shape.permute(0, 3, 2, 1), 0.5 * self.groups @ self.to_short
+
+        def gain(a: int, b: int) -> Tensor:  # of slots; chunks begin and end with whole hops
+            hops = slice(a // SLOTS, b // SLOTS)
+            fine = of_hops[:, hops, None] + shape[:, hops] @ of_slots
+            return torch.exp(fine).flatten(1, 2)
+
         # a stream of noise unlike the long window's, or the two would add up in phase
-        frames = functional.pad(-white.roll(FRAME // 2 + 7, 1), (left, SHORT - SHORT_HOP - left))
-        frames = torch.fft.rfft(frames.unfold(-1, SHORT, SHORT_HOP) * window)
-        gain = torch.exp(0.5 * (fine @ self.to_short))
-        frames = torch.fft.irfft(frames * gain, n=SHORT) * window
-        return _overlap_add(frames, window, SHORT_HOP, left, white.shape[1])
+        return _filtered(-white.roll(FRAME // 2 + 7, 1), SHORT, SHORT_HOP, gain)
 
 
-def _overlap_add(frames: Tensor, window: Tensor, hop: int, left: int, length: int) -> Tensor:
-    """Sum of overlapping frames over the sum of the squared windows, cut to ``length``."""
-    size, count = frames.shape[2], frames.shape[1]
-    total = (count - 1) * hop + size
+def _filtered(white: Tensor, size: int, hop: int, gain: Callable[[int, int], Tensor]) -> Tensor:
+    """Filters noise ``(N, samples)`` frame by frame, windowed before and after, and adds up what overlaps.
 
-    def fold(x: Tensor) -> Tensor:
-        return functional.fold(x.transpose(1, 2), (1, total), (1, size), stride=(1, hop)).reshape(len(x), total)
+    ``gain(first, last)``: amplitudes ``(N, last - first, size // 2 + 1)`` of the frames from ``first`` to ``last``. In
+    chunks that stay in the processor's cache: memory, not arithmetic, is what this costs.
+    """
+    length, count = white.shape[1], white.shape[1] // hop
+    left = size // 2 - hop // 2
+    window = torch.hann_window(size, device=white.device)
+    padded = functional.pad(white, (left, size - hop - left))
+    out = torch.zeros(len(white), (count - 1) * hop + size, device=white.device)
+    chunk = max(1, 65_536 // size // SLOTS) * SLOTS
+    for first in range(0, count, chunk):
+        last = min(count, first + chunk)
+        part = slice(first * hop, (last - 1) * hop + size)
+        frames = torch.fft.rfft(padded[:, part].unfold(-1, size, hop) * window)
+        frames = torch.fft.irfft(frames * gain(first, last), n=size) * window
+        out[:, part] += _folded(frames, hop)
+    return (out / torch.from_numpy(_weight(size, hop, count)).to(out))[:, left : left + length]
 
-    weight = fold(window.square().expand(1, count, size))
-    # away from the ends the weight is periodic; at the ends a floor keeps the quotient tame
-    return (fold(frames) / weight.clamp_min(0.2 * float(weight.max())))[:, left : left + length]
+
+def _folded(frames: Tensor, hop: int) -> Tensor:
+    """Sum of overlapping frames ``(N, count, size)``, ``(N, (count - 1) * hop + size)``."""
+    size, total = frames.shape[2], (frames.shape[1] - 1) * hop + frames.shape[2]
+    return functional.fold(frames.transpose(1, 2), (1, total), (1, size), stride=(1, hop)).reshape(len(frames), total)
+
+
+@lru_cache(maxsize=32)
+def _weight(size: int, hop: int, count: int) -> NDArray[np.float32]:
+    """Sum of the squared windows. Away from the ends it is periodic; at the ends a floor keeps the quotient tame."""
+    weight = _folded(torch.hann_window(size).square().expand(1, count, size), hop)
+    return weight.clamp_min(0.2 * float(weight.max())).numpy()
+
+
+@lru_cache(maxsize=1)
+def _flicker_bands() -> NDArray[np.float32]:
+    """The band-pass filters of the flicker for one latent frame with half a window on either side, as matrices:
+    ``(speeds, SLOWEST - 1 + slots, slots)``."""
+    slots, slowest = STACK * SLOTS, np.hanning(SLOWEST + 2)[1:-1]
+    found = np.zeros((len(SPEEDS), SLOWEST - 1 + slots, slots), np.float32)
+    for matrix, width in zip(found, SPEEDS, strict=True):
+        left = (SLOWEST - width) // 2
+        window = np.hanning(width + 2)[1:-1]
+        window = np.pad(window / window.sum(), (left, SLOWEST - width - left)) - slowest / slowest.sum()
+        window /= np.sqrt(np.square(window).sum())
+        for slot in range(slots):
+            matrix[slot : slot + SLOWEST, slot] = window
+    return found

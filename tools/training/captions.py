@@ -189,7 +189,7 @@ PHRASES: dict[str, list[str]] = {
         "murmur of a café",
     ],
     "river": ["a rushing river", "turbulent river flowing", "wide river current"],
-    "room tone": ["quiet indoor room tone", "an empty room", "silent library", "hushed interior"],
+    "room tone": ["quiet indoor room tone", "an empty room", "hushed interior"],
     "seagulls": ["seagulls calling", "gulls crying over the harbour", "a gull screeching"],
     "singing bowl": ["a singing bowl ringing", "deep gong struck and left to ring", "meditation bowl"],
     "single bird": [
@@ -275,6 +275,9 @@ PHRASES: dict[str, list[str]] = {
     "drips": ["water dripping", "single drops falling into water", "a dripping tap", "drops echoing in a cave"],
     "keyboard": ["typing on a keyboard", "office keyboard clicks", "someone typing at a computer"],
     "pink noise": ["pink noise", "balanced soft noise"],
+    "vacuum cleaner": ["a vacuum cleaner running", "vacuuming the carpet", "hoovering the flat"],
+    "library": ["a quiet library with pages being turned", "reading room", "someone leafing through a book"],
+    "office": ["a quiet office with people typing", "open plan office ambience", "office at work"],
 }
 """Label → what people call it."""
 

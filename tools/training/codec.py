@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ambient.generate.bands import RATE, STACK
 from ambient.generate.codec import FRAME, GROUPS, SLOTS, SPEEDS, AmbienceCodec, smooth_flicker
-from tools.training.features import principal, read
+from tools.training.features import principal, sound_of
 
 RESOLUTIONS = ((64, 12), (256, 24), (768, 48), (2048, 96))
 """(window, bands) pairs of the loss."""
@@ -105,7 +105,7 @@ class Sounds:
         share = minutes * 60 / sum(min(e["hops"] / 200, 40) for e in entries)
         for e in entries:
             most = int(min(e["hops"] / 200, 40) * min(1.0, share)) * RATE
-            x = read(root / e["file"])[: most // FRAME * FRAME]
+            x = sound_of(e, root)[: most // FRAME * FRAME]
             if len(x) >= 24 * FRAME:
                 labels.setdefault(e["label"], []).append(
                     ((x * 32767 / 4).clip(-32767, 32767).astype(np.int16), e["split"] == "held")

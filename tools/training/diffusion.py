@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import math
 import multiprocessing
 import pathlib
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -248,6 +250,25 @@ def prefetch(work: pathlib.Path, settings: dict[str, Any], seed: int, queue: Any
         queue.put(tuple(x.numpy() for x in sampler.batch()))
 
 
+@contextlib.contextmanager
+def batches_ahead(
+    work: pathlib.Path, settings: dict[str, Any], seed: int
+) -> Iterator[Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]]:
+    """Batches for ever, ``settings["ahead"]`` of them prepared by a process of its own; 0: none is."""
+    if not settings["ahead"]:
+        yield iter(Sampler(work, settings, seed).batch, None)
+        return
+    context = multiprocessing.get_context("spawn")
+    queue = context.Queue(settings["ahead"])
+    feeder = context.Process(target=prefetch, args=(work, settings, seed, queue), daemon=True)
+    feeder.start()
+    try:
+        yield (tuple(torch.from_numpy(x) for x in queue.get(timeout=120)) for _ in itertools.count())
+    finally:
+        feeder.terminate()
+        feeder.join()
+
+
 def train(work: pathlib.Path, settings: dict[str, Any], *, threads: int = 1, seconds: float | None = None) -> None:
     """Trains, or goes on training, and writes ``diffusion.pt`` and ``diffusion.jsonl`` in ``work``.
 
@@ -274,45 +295,36 @@ def train(work: pathlib.Path, settings: dict[str, Any], *, threads: int = 1, sec
     print(f"diffusion: {count / 1e6:.1f} M parameters, from step {step}", flush=True)
     torch.manual_seed(1000 + step)
     channels = channel_weights(work)
-    feeder, batches = None, iter(Sampler(work, s, step).batch, None)
-    if s["ahead"]:
-        context = multiprocessing.get_context("spawn")
-        queue = context.Queue(s["ahead"])
-        feeder = context.Process(target=prefetch, args=(work, s, step, queue), daemon=True)
-        feeder.start()
-        batches = (tuple(torch.from_numpy(x) for x in queue.get(timeout=120)) for _ in itertools.count())
     dtype = torch.bfloat16 if s["bf16"] else torch.float32
     before, began, running, log = spent, time.monotonic(), [], (work / "diffusion.jsonl").open("a")
     until = min(s["minutes"] * 60, spent + seconds if seconds is not None else math.inf)
-    while spent < until:
-        progress = min(1.0, spent / (s["minutes"] * 60))
-        warm = min(1, (step - begun + 1) / s["warmup"])
-        rate = s["learning_rate"] * warm * (0.5 + 0.5 * math.cos(math.pi * progress) * 0.95)
-        for group in optimiser.param_groups:
-            group["lr"] = rate
-        z, cond, mask = next(batches)
-        loss = loss_of(model, z, cond, mask, channels, dtype)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        step += 1
-        decay = min(s["ema"], (step - begun + 1) / (step - begun + 10))
-        with torch.no_grad():
-            torch._foreach_lerp_(list(ema.parameters()), list(model.parameters()), 1 - decay)
-        running.append(float(loss.detach()))
-        spent = before + time.monotonic() - began
-        if step % 50 == 0:
-            row = {"step": step, "loss": round(float(np.mean(running)), 4), "seconds": round(spent, 1)}
-            running = []
-            print(json.dumps(row), file=log, flush=True)
-            print(row, flush=True)
-        if step % s["save_every"] == 0:
-            _save(checkpoint, model, ema, optimiser, step, spent, s)
+    with batches_ahead(work, s, step) as batches:
+        while spent < until:
+            progress = min(1.0, spent / (s["minutes"] * 60))
+            warm = min(1, (step - begun + 1) / s["warmup"])
+            rate = s["learning_rate"] * warm * (0.5 + 0.5 * math.cos(math.pi * progress) * 0.95)
+            for group in optimiser.param_groups:
+                group["lr"] = rate
+            z, cond, mask = next(batches)
+            loss = loss_of(model, z, cond, mask, channels, dtype)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimiser.step()
+            step += 1
+            decay = min(s["ema"], (step - begun + 1) / (step - begun + 10))
+            with torch.no_grad():
+                torch._foreach_lerp_(list(ema.parameters()), list(model.parameters()), 1 - decay)
+            running.append(float(loss.detach()))
+            spent = before + time.monotonic() - began
+            if step % 50 == 0:
+                row = {"step": step, "loss": round(float(np.mean(running)), 4), "seconds": round(spent, 1)}
+                running = []
+                print(json.dumps(row), file=log, flush=True)
+                print(row, flush=True)
+            if step % s["save_every"] == 0:
+                _save(checkpoint, model, ema, optimiser, step, spent, s)
     _save(checkpoint, model, ema, optimiser, step, spent, s)
-    if feeder is not None:
-        feeder.terminate()
-        feeder.join()
 
 
 def _save(

@@ -158,7 +158,7 @@ def picture(work: pathlib.Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    shown = [("codec", "held"), ("prompt", "cosine"), ("diffusion", "loss")]
+    shown = [("codec", "held"), ("prompt", "cosine"), ("diffusion", "loss"), ("distil", "error")]
     figure, axes = plt.subplots(1, len(shown), figsize=(12, 3.2))
     for axis, (stage, key) in zip(axes, shown, strict=True):
         path = work / f"{stage}.jsonl"

@@ -22,11 +22,17 @@ from tools.training.diffusion import TEXT_DIM, Sampler, build
 
 def export(work: pathlib.Path, out: pathlib.Path, settings: dict[str, Any]) -> int:
     """Writes the model into ``out``; ``settings``: ``shift`` and what planners must know. Returns its size in bytes."""
-    about = {k: v for k, v in settings.items() if k not in ("shift", "anchor_clips")}
+    about = {k: v for k, v in settings.items() if k not in ("shift", "anchor_clips", "distilled")}
     clips = settings["anchor_clips"]
     trained = torch.load(work / "diffusion.pt", weights_only=False, map_location="cpu")
     transformer = build(trained["settings"])
     transformer.load_state_dict(trained["ema"])
+    if settings["distilled"] and (work / "distil.pt").exists():
+        distilled = torch.load(work / "distil.pt", weights_only=False, map_location="cpu")
+        transformer.load_state_dict(distilled["ema"])
+        steps = distilled["settings"]["steps"]
+        about |= {"steps": steps, "min_steps": min(steps, about["min_steps"]), "guidance": 1.0}
+        about["distilled_steps"] = distilled["step"]
     refined = torch.load(work / "codec.pt", weights_only=False, map_location="cpu")
     codec = AmbienceCodec(latent_dim=refined["settings"]["latent_dim"], hidden=refined["settings"]["hidden"])
     linear(codec, work)

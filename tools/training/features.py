@@ -17,9 +17,15 @@ import torch
 from scipy.linalg import eigh
 
 from ambient.generate.bands import BANDS, HOP, RATE, STACK, analyse, band_filters
+from tools.training.procedural import entries, make
 
 NOMINAL_RMS = 10 ** (-26 / 20)
 """Every recording is brought to this level; scenes set levels."""
+
+
+def sound_of(entry: dict[str, Any], root: pathlib.Path) -> np.ndarray:
+    """The sound of an entry of the index, read or made, as :func:`read` gives it."""
+    return levelled(make(entry["file"])) if entry["procedural"] else read(root / entry["file"])
 
 
 def read(path: pathlib.Path) -> np.ndarray:
@@ -28,6 +34,11 @@ def read(path: pathlib.Path) -> np.ndarray:
     x = x[:, :2] if x.shape[1] >= 2 else np.repeat(x[:, :1], 2, 1)
     if rate != RATE:
         x = soxr.resample(x, rate, RATE)
+    return levelled(x)
+
+
+def levelled(x: np.ndarray) -> np.ndarray:
+    """Brings sound (frames, 2) to the nominal level, without DC, its length to a multiple of a latent frame."""
     x = x - x.mean(0)
     # Loudness of the livelier half, so that a sparse recording (one owl a minute) is not blown up.
     blocks = x[: len(x) // HOP * HOP].reshape(-1, HOP, 2)
@@ -56,13 +67,18 @@ def features(x: np.ndarray, filters: torch.Tensor) -> np.ndarray:
     return f.astype(np.float16)
 
 
-def prepare(manifest: pathlib.Path, out: pathlib.Path, holdout_every: int = 9) -> list[dict[str, Any]]:
+def prepare(
+    manifest: pathlib.Path, out: pathlib.Path, holdout_every: int = 9, procedural: float = 0.0
+) -> list[dict[str, Any]]:
     """Writes ``features.npy`` (all hops, 2, BANDS), and ``index.json``: where each recording lies, and its split.
+
+    ``procedural``: share of the sounds made by rule (:mod:`tools.training.procedural`) that is added for training.
 
     Labels with three files or more give every ``holdout_every``-th file to evaluation (split ``held``); of labels
     with fewer, the last fifth of a file of 20 s or more is held out by time.
     """
-    rows = list(csv.DictReader(manifest.open()))
+    rows: list[dict[str, Any]] = [row | {"procedural": False} for row in csv.DictReader(manifest.open())]
+    rows += [{"file": f, "label": label, "caption": label, "procedural": True} for f, label in entries(procedural)]
     filters = band_filters()
     out.mkdir(parents=True, exist_ok=True)
     parts: list[np.ndarray] = []
@@ -70,23 +86,23 @@ def prepare(manifest: pathlib.Path, out: pathlib.Path, holdout_every: int = 9) -
     position = 0
     counts: dict[str, int] = {}
     for row in rows:
-        counts[row["label"]] = counts.get(row["label"], 0) + 1
+        counts[row["label"]] = counts.get(row["label"], 0) + (not row["procedural"])
     seen = 0
     for number, row in enumerate(rows):
         try:
-            x = read(manifest.parent / row["file"])
+            x = sound_of(row, manifest.parent)
         except Exception as error:
             raise SystemExit(f"{row['file']} cannot be read: {error}") from error
         if len(x) < HOP * STACK * 8:
             continue
         f = features(x, filters)
         entry = {k: row.get(k, "") for k in ("file", "label", "caption", "licence", "author", "source")}
-        entry |= {"start": position, "hops": len(f), "split": "train", "held_hops": 0}
+        entry |= {"start": position, "hops": len(f), "split": "train", "held_hops": 0, "procedural": row["procedural"]}
         if row.get("bandwidth_hz", "").split()[:1] and counts[row["label"]] >= 3:
             seen += 1
             if seen % holdout_every == 0:
                 entry["split"] = "held"
-        if counts[row["label"]] < 3 and len(f) > 4000:
+        if counts[row["label"]] < 3 and len(f) > 4000 and not row["procedural"]:
             entry["held_hops"] = len(f) // 5 // STACK * STACK
         index.append(entry)
         parts.append(f)
@@ -95,7 +111,11 @@ def prepare(manifest: pathlib.Path, out: pathlib.Path, holdout_every: int = 9) -
             print(f"prepare: {number + 1}/{len(rows)} {row['file']}", flush=True)
     np.save(out / "features.npy", np.concatenate(parts))
     (out / "index.json").write_text(json.dumps(index, indent=1))
-    print(f"prepare: {len(index)} recordings, {position * HOP / RATE / 60:.1f} minutes, {BANDS} bands")
+    made = sum(e["hops"] for e in index if e["procedural"])
+    print(
+        f"prepare: {len(index)} sounds, {position * HOP / RATE / 60:.1f} minutes, "
+        f"{made * HOP / RATE / 60:.1f} of them procedural"
+    )
     return index
 
 

@@ -1,0 +1,179 @@
+"""``distil``: a student that needs few steps and no guidance, taught by the guided model's own way.
+
+Progressive distillation (Salimans and Ho, arXiv 2202.00512) on a fixed grid: between two of the student's few noise
+levels the teacher takes several guided steps; the student learns the mean velocity of that stretch. Half of the
+stretches begin where the student itself arrives from pure noise, so that it learns to go on from its own errors.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import json
+import math
+import pathlib
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ambient.generate.bundled import velocity
+from tools.training.diffusion import batches_ahead, build, channel_weights
+
+__all__ = ["guided", "stretch", "train"]
+
+
+def imposed(x: Tensor, sigma: Tensor, z: Tensor, noise: Tensor, mask: Tensor) -> Tensor:
+    """``x`` with its kept part at noise level ``sigma`` (batch,), as sampling has it."""
+    s = sigma[:, None, None]
+    return torch.where(mask > 0, (1 - s) * z + s * noise, x)
+
+
+def guided(
+    model: nn.Module, x: Tensor, sigma: Tensor, given: Tensor, z: Tensor, mask: Tensor, guidance: float
+) -> Tensor:
+    """Velocity with classifier-free guidance against the empty prompt."""
+    empty = given.clone()
+    empty[:, :-1] = 0.0
+    both = velocity(
+        model,
+        x.repeat(2, 1, 1),
+        sigma.repeat(2),
+        torch.cat([given, empty]),
+        z.repeat(2, 1, 1),
+        mask.repeat(2, 1, 1),
+    )
+    towards, away = both.float().chunk(2)
+    return away + guidance * (towards - away)
+
+
+@torch.no_grad()
+def stretch(
+    teacher: nn.Module,
+    x: Tensor,
+    sigma: Tensor,
+    width: float,
+    noise: Tensor,
+    known: tuple[Tensor, Tensor, Tensor],
+    substeps: int,
+    guidance: float,
+) -> Tensor:
+    """The teacher's mean velocity from noise level ``sigma`` (batch,) down by ``width``; ``known``: conditioning,
+    latents and mask."""
+    given, z, mask = known
+    start, at = x, sigma
+    for _ in range(substeps):
+        flow = guided(teacher, x, at, given, z, mask, guidance)
+        x = x - width / substeps * flow
+        at = at - width / substeps
+        x = imposed(x, at.clamp_min(0.0), z, noise, mask)
+    return (start - x) / width
+
+
+def train(work: pathlib.Path, settings: dict[str, Any], *, threads: int = 1, seconds: float | None = None) -> None:
+    """Trains, or goes on training, and writes ``distil.pt`` and ``distil.jsonl`` in ``work``; needs ``diffusion.pt``.
+
+    The log's ``error`` is that of the student's steps, over that of the teacher if it took steps as long: below 1 it
+    is nearer to the teacher's many steps than the teacher's few are.
+    """
+    torch.set_num_threads(threads)
+    s, checkpoint = settings, work / "distil.pt"
+    try:
+        trained = torch.load(work / "diffusion.pt", weights_only=False)
+    except FileNotFoundError as error:
+        raise SystemExit(f"{work}: nothing to distil yet; run the diffusion stage first") from error
+    teacher = build(trained["settings"]).eval().requires_grad_(False)
+    teacher.load_state_dict(trained["ema"])
+    student = copy.deepcopy(teacher).train().requires_grad_(True)
+    optimiser = torch.optim.AdamW(student.parameters(), lr=s["learning_rate"], betas=(0.9, 0.98), weight_decay=0.0)
+    step, spent = 0, 0.0
+    if checkpoint.exists():
+        saved = torch.load(checkpoint, weights_only=False)
+        student.load_state_dict(saved["model"])
+        optimiser.load_state_dict(saved["optimiser"])
+        step, spent = saved["step"], saved["seconds"]
+    ema = copy.deepcopy(student).eval().requires_grad_(False)
+    if checkpoint.exists():
+        ema.load_state_dict(saved["ema"])
+    print(f"distil: {s['steps']} steps for {s['steps'] * s['substeps']} guided ones, from step {step}", flush=True)
+    torch.manual_seed(2000 + step)
+    channels, width = channel_weights(work), 1.0 / s["steps"]
+    sampling = trained["settings"] | {k: s[k] for k in ("batch", "drop_text", "ahead")}
+    dtype = torch.bfloat16 if s["bf16"] else torch.float32
+    before, began, log = spent, time.monotonic(), (work / "distil.jsonl").open("a")
+    until = min(s["minutes"] * 60, spent + seconds if seconds is not None else math.inf)
+    running: list[tuple[float, float]] = []
+    with batches_ahead(work, sampling, 5000 + step) as batches:
+        while spent < until:
+            rate = s["learning_rate"] * min(1.0, (step + 1) / s["warmup"])
+            rate *= 0.52 + 0.48 * math.cos(math.pi * min(1.0, spent / (s["minutes"] * 60)))
+            for group in optimiser.param_groups:
+                group["lr"] = rate
+            z, given, mask = next(batches)
+            noise = torch.randn_like(z)
+            node = torch.randint(s["steps"], (len(z),))
+            sigma = 1.0 - node * width
+            with torch.autocast("cpu", dtype=dtype, enabled=dtype != torch.float32):
+                x = (1 - sigma[:, None, None]) * z + sigma[:, None, None] * noise
+                if torch.rand(()) < s["own"]:
+                    x = _arrived(student, noise, node, width, (given, z, mask))
+                goal = stretch(teacher, x, sigma, width, noise, (given, z, mask), s["substeps"], s["guidance"])
+                found = velocity(student, x, sigma, given, z, mask).float()
+                if step % 10 == 0:
+                    with torch.no_grad():
+                        plain = guided(teacher, x, sigma, given, z, mask, s["guidance"])
+            weight = (mask == 0).float()
+            loss = _mean((found - goal).square() * channels, weight)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
+            optimiser.step()
+            if step % 10 == 0:
+                running.append((float(loss.detach()), float(_mean((plain - goal).square() * channels, weight))))
+            step += 1
+            with torch.no_grad():
+                decay = min(s["ema"], (step + 1) / (step + 10))
+                torch._foreach_lerp_(list(ema.parameters()), list(student.parameters()), 1 - decay)
+            spent = before + time.monotonic() - began
+            if step % 50 == 0:
+                own, plain_error = np.mean(running, 0)
+                row = {"step": step, "error": round(float(own / plain_error), 4), "seconds": round(spent, 1)}
+                running = []
+                print(json.dumps(row), file=log, flush=True)
+                print(row, flush=True)
+            if step % s["save_every"] == 0:
+                _save(checkpoint, student, ema, optimiser, step, spent, s)
+    _save(checkpoint, student, ema, optimiser, step, spent, s)
+
+
+@torch.no_grad()
+def _arrived(
+    student: nn.Module, noise: Tensor, node: Tensor, width: float, known: tuple[Tensor, Tensor, Tensor]
+) -> Tensor:
+    """Where the student comes from pure noise, by its own steps, each clip to its own node."""
+    given, z, mask = known
+    x = noise
+    for i in itertools.count():
+        going = node > i
+        if not bool(going.any()):
+            return x
+        sigma = torch.full((len(z),), 1.0 - i * width)
+        moved = x - width * velocity(student, x, sigma, given, z, mask).float()
+        moved = imposed(moved, sigma - width, z, noise, mask)
+        x = torch.where(going[:, None, None], moved, x)
+    return x
+
+
+def _mean(error: Tensor, weight: Tensor) -> Tensor:
+    return (error.mean(1, keepdim=True) * weight).sum() / weight.sum().clamp_min(1.0)
+
+
+def _save(
+    path: pathlib.Path, student: Any, ema: Any, optimiser: Any, step: int, spent: float, settings: dict[str, Any]
+) -> None:
+    part = path.with_suffix(".part")
+    state = {"model": student.state_dict(), "ema": ema.state_dict(), "optimiser": optimiser.state_dict()}
+    torch.save(state | {"step": step, "seconds": spent, "settings": settings}, part)
+    part.replace(path)
