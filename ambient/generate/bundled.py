@@ -35,6 +35,8 @@ _RAMP = 24
 """Latent frames over which a clip leaves its tail for where its prompt usually lies."""
 _STRAY = 0.5
 """How far a clip's mean may lie from the usual one, in mean distances of recordings."""
+_AVOID = 0.7
+"""Guidance beyond 1 for a clip with a negative prompt, where the model needs none otherwise."""
 _PULL = 0.75
 """Share of what strays farther that is taken back in one clip."""
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -208,7 +210,9 @@ class BundledBackend:
         one_shot = torch.tensor([float(r.one_shot) for r in batch])
         wanted = condition(torch.stack([self._reader.mix(replace(r.prompt, avoid="")) for r in batch]), one_shot)
         avoided = condition(torch.stack([self._reader.text(r.prompt.avoid) for r in batch]), one_shot)
-        guidance = torch.tensor([r.guidance for r in batch])[:, None, None]
+        # a distilled model needs no guidance, except away from what is to be avoided
+        strengths = [r.guidance + _AVOID * (r.guidance == 1 and bool(r.prompt.avoid)) for r in batch]
+        guidance = torch.tensor(strengths)[:, None, None]
         guided = bool((guidance != 1).any())
         noise, known, mask, wanted, avoided, guidance = (
             x.to(self._device) for x in (noise, known, mask, wanted, avoided, guidance)

@@ -98,14 +98,32 @@ def test_all_stages_and_the_model_they_make(tmp_path: pathlib.Path, capsys: pyte
     diffusion = ["diffusion", work, "--seconds", 1, *(x for s in ["latent_dim=16", *small] for x in ("--set", s))]
     train(capsys, *diffusion)
     assert "from step 0" not in train(capsys, *diffusion)  # goes on where it stopped
+    train(capsys, "export", work, tmp_path / "plain", "--set", "anchor_clips=4")
+    plain = json.loads((tmp_path / "plain" / "model_index.json").read_text())
+    assert plain["ambient"]["guidance"] == 2.0 and "distilled_steps" not in plain["ambient"]
+    few = ["steps=2", "batch=1", "bf16=false", "ahead=0", "own=1.0"]
+    distil = ["distil", work, "--seconds", 1, *(x for s in few for x in ("--set", s))]
+    train(capsys, *distil)
+    assert "from step 0" not in train(capsys, *distil)
     train(capsys, "export", work, tmp_path / "model", "--set", "anchor_clips=4")
     card = json.loads((tmp_path / "model" / "model_index.json").read_text())
     assert card["_class_name"] == "AmbiencePipeline"
+    assert (card["ambient"]["steps"], card["ambient"]["min_steps"], card["ambient"]["guidance"]) == (2, 2, 1.0)
     backend = BundledBackend(str(tmp_path / "model"), threads=1)
     tail = Tail(np.zeros((16, 3), np.float16))
     request = ClipRequest(ClipKey("a", 0), 0, 12, 0, 1, 1, PromptMix.of("rain"), 2, 2.0, tail)
     (clip,) = backend.generate([request])
     assert isinstance(clip, Clip) and clip.audio.shape == (12 * 3840, 2)
+    # the finished model is a start for other recordings, without the teacher
+    more = tmp_path / "more"
+    settings = ["--set", "texts_per_label=8", "--set", "mixtures=4", "--set", "procedural=0"]
+    out = train(capsys, "prepare", manifest, "--work", more, "--from", tmp_path / "model", *settings)
+    assert "goes on from" in out and "prepare: 3 sounds" in out
+    np.testing.assert_allclose(np.load(more / "linear.npz")["mean"], np.load(work / "linear.npz")["mean"], atol=0.01)
+    diffusion[1] = more
+    assert f"from step {card['ambient']['trained_steps']}" in train(capsys, *diffusion)
+    with pytest.raises(SystemExit, match="no model to go on from"):
+        train(capsys, "prepare", manifest, "--work", more, "--from", tmp_path)
 
 
 def test_help_and_unknown_settings() -> None:

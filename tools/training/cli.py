@@ -77,6 +77,8 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("model", help="a name or a folder")
     evaluate.add_argument("--work", type=pathlib.Path, help="draw its loss curves too, as curves.png there")
     evaluate.add_argument("--clips", type=int, default=40, help="length of the chains (default: 40)")
+    evaluate.add_argument("--joins", type=int, default=0, help="classify so many joins against other moments")
+    evaluate.add_argument("--seeds", type=int, default=0, help="compare so many clips a label with held-out recordings")
     evaluate.add_argument("--phrases", type=int, default=100, help="at most so many everyday phrases")
     evaluate.add_argument("--tagger", type=pathlib.Path, help="folder with yamnet.tflite and yamnet_class_map.csv")
     evaluate.add_argument("--recordings", type=pathlib.Path, nargs="*", default=[], help="codec agreement on these")
@@ -145,6 +147,9 @@ def main(arguments: list[str] | None = None) -> int:
             threads=given.threads,
             clips=given.clips,
             phrases=given.phrases,
+            joins=given.joins,
+            seeds=given.seeds,
+            work=given.work,
             tagger=given.tagger,
             out=given.out,
         )

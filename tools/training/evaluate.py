@@ -11,10 +11,14 @@ from typing import Any
 import numpy as np
 import soundfile as sf
 import torch
+from numpy.typing import NDArray
 from scipy.signal import resample_poly
 
 from ambient.generate.bundled import BundledBackend
 from ambient.messages import RATE, Audio, Clip, ClipKey, ClipRequest, PromptMix, Tail
+from tools.training.captions import PHRASES
+from tools.training.joins import auc, stretches
+from tools.training.likeness import PIECE, band_powers, compare, pieces
 from tools.training.phrases import EXPECTED
 
 __all__ = ["Tagger", "chain", "continuity", "evaluate"]
@@ -110,10 +114,17 @@ def evaluate(
     clips: int = 40,
     chained: tuple[str, ...] = ("rain on leaves", "ocean waves", "birds singing", "wind in the trees"),
     phrases: int = len(EXPECTED),
+    joins: int = 0,
+    seeds: int = 0,
+    work: pathlib.Path | None = None,
     tagger: pathlib.Path | None = None,
     out: pathlib.Path | None = None,
 ) -> dict[str, Any]:
-    """Figures, JSON-ready; clips of the everyday phrases go to ``out`` if given."""
+    """Figures, JSON-ready; clips of the everyday phrases go to ``out`` if given.
+
+    ``joins``: how many to make for the classifier; ``seeds``: clips of each label to compare with the recordings
+    prepared in ``work``.
+    """
     backend = BundledBackend(model, threads=threads)
     frame = backend.info.frames_per_latent
     make(backend, "warm up")
@@ -132,6 +143,12 @@ def evaluate(
     for text in chained:
         figures = continuity(chain(backend, text, clips), frame)
         found["chains"][text] = {k: round(v, 2) for k, v in figures.items()}
+    if joins:
+        found["joins"] = {}
+        for i, text in enumerate(chained):
+            found["joins"][text] = auc(*stretches(backend, text, joins // len(chained), i), frame)
+    if seeds and work is not None:
+        found["likeness"] = compare(_by_label(backend, work, seeds), work)
     ear = Tagger(tagger) if tagger else None
     levels, hits, heard = [], 0, {}
     for i, (text, wanted) in enumerate(list(EXPECTED.items())[:phrases]):
@@ -149,6 +166,18 @@ def evaluate(
     if ear:
         found["tagger"] = {"phrases": len(heard), "heard_in_first_five": hits, "what": heard}
     return found
+
+
+def _by_label(backend: BundledBackend, work: pathlib.Path, seeds: int) -> dict[str, list[list[NDArray[np.float32]]]]:
+    """Pieces of ``seeds`` clips for each label that has held-out recordings."""
+    index = json.loads((work / "index.json").read_text())
+    labels = sorted({e["label"] for e in index if e["split"] == "held" or e["held_hops"] >= PIECE})
+    return {
+        label: [
+            pieces(band_powers(make(backend, PHRASES.get(label, [label])[0], index=7 * i).audio)) for i in range(seeds)
+        ]
+        for label in labels
+    }
 
 
 def picture(work: pathlib.Path) -> None:
