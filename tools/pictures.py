@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""Draws the README's pictures anew: tools/pictures.py [states] [transition] [page]
+"""Draws the pictures of README and docs anew: tools/pictures.py [states] [transition] [page]
+or the gallery, all of it or some scenes:      tools/pictures.py gallery [--keep DIR] [SCENE …]
 
 docs/forest-states.svg      the forest's states, from the table that the machine runs
 docs/transition.png         spectrogram of the forest going from night into a storm, with the clips' joins
 docs/page.png               the listening page while the forest plays (needs Chromium)
+docs/gallery.md             two minutes of each scene: spectrogram, loudness, joins (see tools/gallery.py)
 """
 
 from __future__ import annotations
@@ -100,6 +102,15 @@ def page() -> None:
 
 if __name__ == "__main__":
     DOCS.mkdir(exist_ok=True)
+    if sys.argv[1:2] == ["gallery"]:
+        from gallery import make
+
+        scenes = sys.argv[2:]
+        keep = None
+        if scenes[:1] == ["--keep"] and len(scenes) > 1:
+            keep, scenes = pathlib.Path(scenes[1]), scenes[2:]
+        make(scenes, keep)
+        raise SystemExit
     for name in sys.argv[1:] or ["states", "transition", "page"]:
         if name not in ("states", "transition", "page"):
             raise SystemExit(__doc__)

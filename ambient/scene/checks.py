@@ -98,6 +98,9 @@ def _numbers(layer: LayerOverride | object, path: Path, scene: Scene, source: So
             if name == "level" and (low < -80 or high > 24):
                 source.error((*path, name), "a level is in dB, from -80 to 24")
     scatter = getattr(layer, "scatter", None)
+    for name in ("distance", "azimuth", "gain"):
+        for end in getattr(scatter, name, ()):
+            _number(end, (*path, "scatter", name), scene, source)
     if scatter is not None and scatter.rate is not None:
         _number(scatter.rate, (*path, "scatter", "rate"), scene, source)
         low, high = scatter.rate.span()

@@ -103,9 +103,12 @@ def _layer(value: Any) -> Any:
         out["prompt"] = [{"text": p} if isinstance(p, str) else p for p in prompts]
     if isinstance(out.get("scatter"), dict):
         scatter = dict(out["scatter"])
-        for name in ("every", "distance", "azimuth", "gain"):
+        if "every" in scatter:
+            scatter["every"] = _pair(scatter["every"])
+        for name in ("distance", "azimuth", "gain"):
             if name in scatter:
-                scatter[name] = _pair(scatter[name])
+                pair = _pair(scatter[name])
+                scatter[name] = [_number(end) for end in pair] if isinstance(pair, list) else pair
         if "rate" in scatter:
             scatter["rate"] = _number(scatter["rate"])
         out["scatter"] = scatter

@@ -133,9 +133,9 @@ class LayerMixer:
             every_seconds=None if spec.every is None else (spec.every[0], spec.every[1]),
             rate_per_minute=None if spec.rate is None else spec.rate.at(params),
             most=spec.most,
-            distance_m=(spec.distance[0], spec.distance[1]),
-            azimuth_deg=(spec.azimuth[0], spec.azimuth[1]),
-            gain_db=(spec.gain[0], spec.gain[1]),
+            distance_m=_range(spec.distance, params),
+            azimuth_deg=_range(spec.azimuth, params),
+            gain_db=_range(spec.gain, params),
             bank=spec.bank,
             variants=r.variants,
         )
@@ -159,8 +159,10 @@ class LayerMixer:
         override: LayerOverride | None = self._scene.states[state].layers.get(name)
         if override is not None:
             changes = {k: getattr(override, k) for k in override.model_fields_set if getattr(override, k) is not None}
+            if override.scatter is not None and layer.scatter is not None:
+                changes["scatter"] = override.scatter.over(layer.scatter)
             layer = layer.model_copy(update=changes)
-        settings = [s for s in (self._scene.states[state].setting, self._scene.setting) if s]
+        settings = [s for s in (self._scene.setting, self._scene.states[state].setting) if s]
         return _Resolved(
             layer=layer,
             intensity=layer.intensity or _ONE,
@@ -171,3 +173,9 @@ class LayerMixer:
             overridden=override is not None,
             variants=tuple(PromptMix.of(rung.text, self._scene.avoid) for rung in layer.prompt),
         )
+
+
+def _range(ends: list[Number], params: Mapping[str, float]) -> tuple[float, float]:
+    """Lowest and highest, also where curves have crossed each other."""
+    one, two = ends[0].at(params), ends[1].at(params)
+    return min(one, two), max(one, two)

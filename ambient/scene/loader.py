@@ -142,6 +142,10 @@ def _report(source: Source, data: dict[str, Any], fault: Any) -> None:
         bound = context.get("ge", context.get("le", context.get("gt", context.get("lt"))))
         word = "at least" if kind.startswith("greater") else "at most"
         source.error(path, f"{shown} is out of range", f"it must be {word} {bound:g}")
+    elif context.get("class_name") == "Number":
+        source.error(
+            path, f"{shown} is not a number", "or let a parameter drive it: {by: wind, curve: [[0, 0], [1, 1]]}"
+        )
     else:
         wanted = next((text for key, text in _TYPES.items() if kind.startswith(key)), fault["msg"])
         source.error(path, f"{shown} is not {wanted}", _EXAMPLES.get(str(path[-1]) if path else "", ""))

@@ -42,6 +42,8 @@ class _Watch:
     held_since: int | None = None
     armed: bool = True
     """Whether chance may be rolled: once each time the other keys come to hold."""
+    passed: bool = False
+    """Its clock time came while the state had to stay: it counts when the stay ends."""
     random: np.random.Generator | None = field(default=None)
 
 
@@ -76,7 +78,7 @@ class Machine:
         self._blend_frame = 0
         self._blend_frames = 0
         self._entered_frame = 0
-        self._stay_frames = 0
+        self._stay_frames = frames(scene.states[self.state].stay or 0.0)
         self._visits = 0
         self._pending: list[SceneEvent] = []
         self._next_second = 0
@@ -187,27 +189,27 @@ class Machine:
         for state in self._params.values():
             state.settle(frame)
         values: dict[str, float] | None = None
+        staying = frame - self._entered_frame < self._stay_frames
         for watch in self._watches:
-            if watch.transition.event is not None:
+            if watch.condition is not None:
                 self._update_held(watch, frame, values := values or self.params(frame))
+            if watch.transition.event is not None:
                 continue
-            values = values or self.params(frame)
-            self._update_held(watch, frame, values)
+            if watch.transition.at is not None and self._passes(watch.transition.at, frame):
+                watch.passed = True
             if not self._triggers(watch, frame):
                 watch.armed = True
-                continue
-            if frame - self._entered_frame < self._stay_frames:
-                continue
-            if self._roll(watch):
+            elif not staying and self._roll(watch):
                 self._go(watch.transition, frame)
                 return
+            watch.passed &= staying
 
     def _update_held(self, watch: _Watch, frame: int, values: Mapping[str, float]) -> None:
-        if watch.condition is not None:
-            if not watch.condition.holds(values):
-                watch.held_since = None
-            elif watch.held_since is None:
-                watch.held_since = frame
+        assert watch.condition is not None
+        if not watch.condition.holds(values):
+            watch.held_since = None
+        elif watch.held_since is None:
+            watch.held_since = frame
 
     def _triggers(self, watch: _Watch, frame: int) -> bool:
         t = watch.transition
@@ -216,15 +218,18 @@ class Machine:
                 return False
         if watch.due_frame is not None and frame < watch.due_frame:
             return False
-        return t.at is None or self._passes(t.at, frame)
+        return t.at is None or watch.passed
 
     def _others_hold(self, watch: _Watch, frame: int) -> bool:
-        if watch.condition is not None and watch.transition.hold is None:
-            return watch.condition.holds(self.params(frame)) and (watch.due_frame is None or frame >= watch.due_frame)
+        """Whether all but the event of a transition holds at the very frame of the event."""
+        if watch.condition is not None:
+            self._update_held(watch, frame, self.params(frame))
+        if watch.transition.at is not None:
+            watch.passed = self._passes(watch.transition.at, frame)
         return self._triggers(watch, frame)
 
     def _passes(self, minutes: float, frame: int) -> bool:
-        """Whether the scene clock passes a time of day within the second before ``frame``."""
+        """Whether the scene clock came to a time of day within the second up to ``frame``."""
         now, before = self.scene_time(frame), self.scene_time(frame - RATE)
         mark = now.replace(hour=int(minutes) // 60, minute=int(minutes) % 60, second=0, microsecond=0)
         return any(before < m <= now for m in (mark, mark - timedelta(days=1)))

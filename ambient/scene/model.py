@@ -9,7 +9,7 @@ import itertools
 import re
 from collections.abc import Mapping
 from datetime import date
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
@@ -26,6 +26,7 @@ __all__ = [
     "Place",
     "Rung",
     "Scatter",
+    "ScatterOverride",
     "Scene",
     "State",
     "Transition",
@@ -113,6 +114,19 @@ class Number(Part):
         return min(heights), max(heights)
 
 
+NumberPair = Annotated[list[Number], Field(min_length=2, max_length=2)]
+
+
+def _pair(low: float, high: float) -> list[Number]:
+    return [Number(value=low), Number(value=high)]
+
+
+def _ordered_numbers(pair: list[Number]) -> list[Number]:
+    if pair[0].by is None and pair[1].by is None:  # curves may cross: then the lower one is the low end
+        _ordered([pair[0].at({}), pair[1].at({})])
+    return pair
+
+
 class Wander(Part):
     """Slow bounded noise around a parameter's value."""
 
@@ -166,35 +180,57 @@ class Rung(Part):
     text: Text
 
 
-class Scatter(Part):
-    """Single events instead of a bed."""
-
+class _ScatterFields(Part):
     every: DurationPair | None = None
     rate: Number | None = None
     most: int = Field(default=4, ge=1, le=32)
-    distance: Pair = [10.0, 10.0]
-    azimuth: Pair = [-90.0, 90.0]
-    gain: Pair = [0.0, 0.0]
+    distance: NumberPair = _pair(10.0, 10.0)
+    azimuth: NumberPair = _pair(-90.0, 90.0)
+    gain: NumberPair = _pair(0.0, 0.0)
     bank: int = Field(default=4, ge=1, le=32)
 
-    _ranges = field_validator("every", "distance", "azimuth", "gain")(
-        lambda pair: pair if pair is None else _ordered(pair)
-    )
+    _every = field_validator("every")(lambda pair: pair if pair is None else _ordered(pair))
+    _ranges = field_validator("distance", "azimuth", "gain")(_ordered_numbers)
+
+    @model_validator(mode="after")
+    def _within(self) -> Self:
+        if self.every is not None and self.every[0] < 0.1:
+            raise ValueError("an interval must be at least 100ms")
+        for name, pair, least, most, unit in (
+            ("distance", self.distance, 0.1, 10_000, "m"),
+            ("azimuth", self.azimuth, -360, 360, "degrees"),
+            ("gain", self.gain, -80, 24, "dB"),
+        ):
+            if min(n.span()[0] for n in pair) < least or max(n.span()[1] for n in pair) > most:
+                raise ValueError(f"{name} goes from {least:g} to {most:g} {unit}")
+        return self
+
+
+class Scatter(_ScatterFields):
+    """Single events instead of a bed."""
 
     @model_validator(mode="after")
     def _one_clock(self) -> Scatter:
         if (self.every is None) == (self.rate is None):
             raise ValueError("give either `every` (an interval) or `rate` (per minute), and not both")
-        if self.every is not None and self.every[0] < 0.1:
-            raise ValueError("an interval must be at least 100ms")
-        for name, (low, high), least, most, unit in (
-            ("distance", self.distance, 0.1, 10_000, "m"),
-            ("azimuth", self.azimuth, -360, 360, "degrees"),
-            ("gain", self.gain, -80, 24, "dB"),
-        ):
-            if low < least or high > most:
-                raise ValueError(f"{name} goes from {least:g} to {most:g} {unit}")
         return self
+
+
+class ScatterOverride(_ScatterFields):
+    """What a state changes about the single events of a layer."""
+
+    @model_validator(mode="after")
+    def _one_clock(self) -> ScatterOverride:
+        if self.every is not None and self.rate is not None:
+            raise ValueError("give either `every` (an interval) or `rate` (per minute), and not both")
+        return self
+
+    def over(self, scatter: Scatter) -> Scatter:
+        """The layer's scatter with what is given here in its place; one clock replaces the other."""
+        changes = {name: getattr(self, name) for name in self.model_fields_set if getattr(self, name) is not None}
+        if "every" in changes or "rate" in changes:
+            changes = {"every": None, "rate": None, **changes}
+        return scatter.model_copy(update=changes)
 
 
 class _LayerFields(Part):
@@ -209,7 +245,6 @@ class _LayerFields(Part):
     guidance: float | None = Field(default=None, ge=0, le=30)
     family: Literal["geo", "bio", "anthro"] | None = None
     role: Literal["keynote", "signal", "soundmark"] | None = None
-    scatter: Scatter | None = None
 
     @field_validator("prompt")
     @classmethod
@@ -231,10 +266,13 @@ class Layer(_LayerFields):
     """One sound of the environment."""
 
     prompt: list[Rung]
+    scatter: Scatter | None = None
 
 
 class LayerOverride(_LayerFields):
     """What a state changes about a layer."""
+
+    scatter: ScatterOverride | None = None
 
 
 class Transition(Part):

@@ -71,12 +71,24 @@ class ParamState:
         """The smoothed value at a frame."""
         if not self._rise and not self._fall:
             return self.target(frame)
-        target = self.target(self._anchor_frame)
-        tau = self._rise if target > self._anchor_value else self._fall
-        if not tau:
-            return target
-        passed = (frame - self._anchor_frame) / RATE
-        return target + (self._anchor_value - target) * math.exp(-passed / tau)
+        value, since = self._anchor_value, self._anchor_frame
+        for turn in self._turns(frame):  # what it is on its way to changes there, not when somebody looks next
+            value, since = self._glide(value, since, turn), turn
+        return self._glide(value, since, frame)
+
+    def _turns(self, frame: int) -> list[int]:
+        """Frames since the last beginning at which a hold ends or an input becomes stale, in order."""
+        turns = []
+        if self._override is not None and self._override.until_frame is not None:
+            turns.append(self._override.until_frame)
+        if self._fed and self._stale_frames is not None:
+            turns.append(self._base_frame + self._stale_frames + 1)
+        return sorted(t for t in turns if self._anchor_frame < t < frame)
+
+    def _glide(self, value: float, since: int, frame: int) -> float:
+        target = self.target(since)
+        tau = self._rise if target > value else self._fall
+        return target + (value - target) * math.exp(-(frame - since) / RATE / tau) if tau else target
 
     def settle(self, frame: int) -> None:
         """Takes the value at a frame as the new beginning; called once a second, and before every change."""

@@ -258,10 +258,10 @@ layers:
     prompt: [{at: 0, text: low}, {at: 0.5, text: middle}, {at: 1, text: high}]"""
     machine = Machine(scene("  a: {setting: here}", more + "\nsetting: everywhere\navoid: noise"))
     found = machine.look().layer("x")
-    assert dict(found.prompt.parts) == pytest.approx({"low, here, everywhere": 0.5, "middle, here, everywhere": 0.5})
+    assert dict(found.prompt.parts) == pytest.approx({"low, everywhere, here": 0.5, "middle, everywhere, here": 0.5})
     assert found.prompt.avoid == "noise" and found.gain == pytest.approx(0.25)
     machine.set_param("w", 1)
-    assert dict(machine.look().layer("x").prompt.parts) == {"high, here, everywhere": 1.0}
+    assert dict(machine.look().layer("x").prompt.parts) == {"high, everywhere, here": 1.0}
 
 
 def test_a_blend_mixes_prompts_and_a_layer_of_one_state_only_speaks_its_own() -> None:
