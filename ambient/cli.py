@@ -10,6 +10,7 @@ import argparse
 import importlib
 import logging
 import os
+import pathlib
 import sys
 from collections.abc import Sequence
 
@@ -31,6 +32,8 @@ examples:
   ambient clip "light rain on a tent" --seconds 10 --seed 1 --out tent.wav
   ambient check my_scene.yaml                every mistake at once, with its line
   ambient simulate forest --hours 24         what would happen, without sound
+  ambient graph my_scene.yaml --out states.svg
+  ambient schema --out ambient.json          completion and help in your editor
 """
 
 
@@ -159,6 +162,19 @@ def build_parser() -> argparse.ArgumentParser:
     simulate.add_argument("--hours", type=_seconds, default=24.0, metavar="N", help="listening time (default: 24)")
     simulate.add_argument("--seed", type=int, metavar="S")
     simulate.add_argument("--json", action="store_true")
+    simulate.add_argument("--png", type=pathlib.Path, metavar="FILE", help="draw states, parameters and levels too")
+
+    graph = add("graph", "authoring", "draw a scene's states and transitions")
+    graph.add_argument("scene", help="a scene file, or the name of a bundled scene")
+    graph.add_argument("--out", type=pathlib.Path, metavar="FILE", help=".svg or .png (default: SCENE-states.svg)")
+
+    schema = add("schema", "authoring", "print the scene language as JSON Schema, for editors")
+    schema.add_argument("--out", type=pathlib.Path, metavar="FILE", help="write it there instead")
+
+    explain = add("explain", "authoring", "ask a running server why each layer sounds as it does now")
+    explain.add_argument("stream", nargs="?", help="a stream's name (default: the first)")
+    explain.add_argument("--url", default="http://127.0.0.1:8765", help="the server (default: %(default)s)")
+    explain.add_argument("--json", action="store_true")
 
     models = add("models", "about", "list the models that are at hand")
     models.add_argument("--json", action="store_true")

@@ -181,6 +181,21 @@ def test_simulate_tells_a_day_as_json(tmp_path: Path) -> None:
     assert all(a["to"] == b["from"] for a, b in itertools.pairwise(rows))
 
 
+def test_authors_get_pictures_and_a_schema(tmp_path: Path) -> None:
+    done = ambient("simulate", "cafe", "--hours", "0.5", "--png", "day.png", cwd=tmp_path)
+    assert done.returncode == 0 and "time in each state" in done.stdout, done.stderr
+    assert (tmp_path / "day.png").read_bytes().startswith(b"\x89PNG")
+    assert ambient("graph", "cafe", cwd=tmp_path).stdout == "cafe-states.svg\n"
+    assert "<svg" in (tmp_path / "cafe-states.svg").read_text()
+    assert ambient("graph", "cafe", "--out", "cafe.png", cwd=tmp_path).returncode == 0
+    assert (tmp_path / "cafe.png").read_bytes().startswith(b"\x89PNG")
+    wrong = ambient("graph", "cafe", "--out", "cafe.gif", cwd=tmp_path)
+    assert wrong.returncode == 1 and wrong.stderr == "ambient graph: cafe.gif: a picture ends in .svg or .png\n"
+    assert json.loads(ambient("schema", cwd=tmp_path).stdout)["title"] == "Ambient scene"
+    told = ambient("schema", "--out", "ambient.json", cwd=tmp_path)
+    assert "# yaml-language-server: $schema=ambient.json" in told.stdout
+
+
 def test_models_and_devices_can_be_listed(tmp_path: Path) -> None:
     rows = json.loads(ambient("models", "--json", cwd=tmp_path).stdout)
     assert rows[0]["name"] == "bundled" and rows[0]["rate"] == 48_000
@@ -198,6 +213,11 @@ def test_serve_plays_survives_a_killed_worker_and_ends_in_order(tmp_path: Path, 
         until_ready(port, process)
         before = get(port, "/api/v1/streams/rain")
         assert before["state"] == "rain" and before["model"] == "bundled"
+        told = ambient("explain", "--url", f"http://127.0.0.1:{port}", cwd=tmp_path)
+        assert told.returncode == 0 and told.stdout.startswith("rain: rain\n"), told.stderr
+        assert "steady rain" in told.stdout and "\n  state rain" in told.stdout
+        missing = ambient("explain", "forest", "--url", f"http://127.0.0.1:{port}", cwd=tmp_path)
+        assert missing.returncode == 1 and "404" in missing.stderr
         end = time.monotonic() + 60
         while not (workers := children(process.pid)) and time.monotonic() < end:
             time.sleep(0.1)

@@ -42,6 +42,10 @@ def _check(given: argparse.Namespace) -> int:
 def _simulate(given: argparse.Namespace) -> int:
     scene = load_scene(find_scene(given.scene))
     result = simulate(scene, given.hours, seed=given.seed)
+    if given.png is not None:
+        from ambient.commands import timeline
+
+        timeline.draw(scene, given.hours, given.seed, given.png)
     if given.json:
         print(json.dumps(result, indent=1))
         return 0

@@ -5,6 +5,7 @@ from ambient.scene.loader import bundled_scenes, check_scene, find_scene, load_s
 from ambient.scene.machine import Machine
 from ambient.scene.model import Scene
 from ambient.scene.report import TransitionRow, describe, simulate, transition_table
+from ambient.scene.schema import scene_schema
 
 __all__ = [
     "Machine",
@@ -17,6 +18,7 @@ __all__ = [
     "find_scene",
     "load_scene",
     "parse_scene",
+    "scene_schema",
     "simulate",
     "transition_table",
 ]
