@@ -78,6 +78,9 @@ def _live_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, metavar="S", help="seed of every random choice (default: the scene's)")
     parser.add_argument("--sound-device", metavar="NAME|N", help="sound card, as `ambient devices` lists them")
     parser.add_argument("--quiet", action="store_true", help="no status line")
+    parser.add_argument(
+        "--no-reload", dest="reload", action="store_false", help="do not listen for changes of the scene files"
+    )
     _model_options(parser)
 
 

@@ -87,7 +87,6 @@ class Server:
         self._sockets: weakref.WeakKeyDictionary[web.WebSocketResponse, asyncio.BaseTransport | None]
         self._sockets = weakref.WeakKeyDictionary()
         self._silent: dict[int, asyncio.TimerHandle] = {}
-        self._drawings: dict[tuple[str, str | None], str] = {}
 
     @property
     def port(self) -> int:
@@ -339,12 +338,8 @@ class Server:
         state = request.query.get("state")
         if self._diagram is None or (state is not None and state not in control.describe()["states"]):
             raise web.HTTPNotFound(text="no diagram")
-        key = (control.name, state)
-        if key not in self._drawings:
-            self._drawings[key] = await asyncio.to_thread(self._diagram, *key)
-        return web.Response(
-            text=self._drawings[key], content_type="image/svg+xml", headers={"Cache-Control": "no-cache"}
-        )
+        drawing = await asyncio.to_thread(self._diagram, control.name, state)  # anew: the scene may have changed
+        return web.Response(text=drawing, content_type="image/svg+xml", headers={"Cache-Control": "no-cache"})
 
     async def _list(self, request: web.Request) -> web.StreamResponse:
         rows = [

@@ -230,6 +230,15 @@ def test_serve_plays_survives_a_killed_worker_and_ends_in_order(tmp_path: Path, 
         assert after["counts"]["restarts"] >= 1 and after["counts"]["underruns"] == 0
         assert after["seconds"] > before["seconds"]
         assert get(port, "/readyz")["ready"]
+        # the scene is saved with another layer, and heard without a gap
+        scene.write_text(ONE_BED.replace("states:", "layers: {wind: {level: -6, prompt: a breeze}}\nstates:"))
+        end = time.monotonic() + 60
+        while (now := get(port, "/api/v1/streams/rain")) and time.monotonic() < end:
+            if [row["name"] for row in now["layers"] if row["level_db"] > -70] == ["wind", "rain"]:
+                break
+            time.sleep(0.2)
+        assert {row["name"] for row in now["layers"]} == {"wind", "rain"} and now["counts"]["underruns"] == 0
+        assert min(row["level_db"] for row in now["layers"]) > -70
     finally:
         process.send_signal(signal.SIGTERM)
         began = time.monotonic()

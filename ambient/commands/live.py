@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import pathlib
 import shutil
 import signal
 import sys
@@ -12,6 +13,7 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import Any
 
+from ambient.commands.reload import SceneFile
 from ambient.engine.clocks import RealClock
 from ambient.engine.core import Engine, Options
 from ambient.engine.live import LiveStream
@@ -36,8 +38,8 @@ def run(given: argparse.Namespace) -> int:
     playing = given.command == "play"
     names = [given.scene] if playing else given.scenes or [given.default_scene]
     paths = [find_scene(name) for name in names]
-    scenes = [(path.stem, load_scene(path)) for path in paths]
-    stems = [stem for stem, _ in scenes]
+    scenes = [(path, load_scene(path)) for path in paths]
+    stems = [path.stem for path in paths]
     if twice := {s for s in stems if stems.count(s) > 1}:
         raise AmbientError(f"two scenes are both called {', '.join(sorted(twice))}: rename one of the files")
     card = _sound_card(given, required=playing)
@@ -48,7 +50,7 @@ def run(given: argparse.Namespace) -> int:
 
 def _stream(
     given: argparse.Namespace,
-    scenes: Sequence[tuple[str, Scene]],
+    scenes: Sequence[tuple[pathlib.Path, Scene]],
     card: SoundCard | None,
     ending: _Ending,
     page: bool,
@@ -56,9 +58,11 @@ def _stream(
     generators: dict[str, SharedGenerator] = {}
     streams: list[LiveStream] = []
     served: list[tuple[LiveStream, Hub]] = []
+    files: dict[str, SceneFile] = {}
     server = None
     try:
-        for i, (name, scene) in enumerate(scenes):
+        for i, (path, scene) in enumerate(scenes):
+            name = path.stem
             info = describe(given.model or scene.model or "bundled")
             generator = _generator(generators, info, given)
             clock = RealClock()
@@ -72,17 +76,17 @@ def _stream(
             engine = Engine(scene, generator, Options(seed=given.seed, steps=given.steps))
             stream = LiveStream(name, engine, sinks, clock)
             streams.append(stream)
+            files[name] = SceneFile(path, stream, scene)
             if hub is not None:
                 served.append((stream, hub))
         if page:
             from ambient.server import Server
 
-            diagrams = dict(scenes)
             server = Server(
                 served,
                 host=given.host,
                 port=given.port,
-                diagram=lambda name, state: draw_states(diagrams[name], state),
+                diagram=lambda name, state: draw_states(files[name].scene, state),
             )
             server.start()
             print(f"listening page: {server.url}", file=sys.stderr)
@@ -91,6 +95,9 @@ def _stream(
         line = _StatusLine(streams[0], quiet=given.quiet)
         while not ending.wait(0.5):
             line.update()
+            if given.reload:
+                for file in files.values():
+                    file.look()
             if any(stream.wait(0.0) for stream in streams):
                 raise AmbientError("the stream ended by a fault; see the log above")
         line.end()
@@ -187,6 +194,8 @@ def _summary(status: dict[str, Any]) -> str:
         f"{status['seconds_ahead']:.0f} s ahead",
         f"{speed} real time",
     ]
+    if status["scene_problems"]:
+        parts.append(f"scene file: {len(status['scene_problems'])} mistakes, the version before it plays")
     if status["degrade_level"]:
         parts.append(f"degraded {status['degrade_level']}")
     if status["counts"]["restarts"]:

@@ -222,14 +222,13 @@ class Engine:
         return {name: list(bed.joins_heard) for name, bed in self.beds.items()}
 
     def replace_scene(self, scene: Scene) -> None:
-        """Goes on with another version of the scene; layers of the same name keep their sound."""
-        state = self.machine.state
+        """Goes on with another version of the scene, in the same state; layers of the same name keep their sound, and
+        what of it is not as the new version wants it is painted anew."""
+        before = self.machine
         self.scene = scene
         self.machine = self._machine(scene)
-        self.machine.advance(self.frame)
-        if state in scene.states:
-            self.machine.go(state, over_seconds=0.0)
-            self.machine.advance(self.frame)
+        self.machine.take_over(before)
+        self._loudness.target_lufs = scene.loudness
         self.moment = self.machine.look(self.frame)
         self._wired()
 

@@ -16,7 +16,7 @@ from ambient.engine.core import Engine, status_layers
 from ambient.errors import AmbientError, SinkError
 from ambient.messages import BLOCK_FRAMES, CHANNELS, RATE, Block, SceneEvent, frames, seconds
 from ambient.ports import Clock, Sink
-from ambient.scene import describe
+from ambient.scene import Scene, describe
 
 __all__ = ["LiveStream"]
 
@@ -56,6 +56,7 @@ class LiveStream:
         self._thread: threading.Thread | None = None
         self._description = describe(engine.scene)
         self._reported = 0
+        self._problems: list[str] = []
         self._status: dict[str, Any] = {}
         self._snapshot(playing=False)
 
@@ -121,6 +122,20 @@ class LiveStream:
         """Starts a transition to a state."""
         self._known("state", state, self._description["states"])
         self._commands.put(lambda: self._engine.go(state))
+
+    def replace_scene(self, scene: Scene) -> None:
+        """Goes on with another version of the scene, without a gap."""
+        description = describe(scene)
+
+        def replace() -> None:
+            self._engine.replace_scene(scene)
+            self._description = description
+
+        self._commands.put(replace)
+
+    def report(self, problems: Sequence[str]) -> None:
+        """Says what is wrong with the scene file as it is now, while the version before it plays; nothing if none."""
+        self._problems = list(problems)
 
     @staticmethod
     def _known(kind: str, name: str, names: Sequence[str]) -> None:
@@ -222,6 +237,7 @@ class LiveStream:
             "model": engine.generator.info.name,
             "model_ready": engine.generator.ready,
             "loudness_lufs": None if loudness is None or not math.isfinite(loudness) else round(loudness, 1),
+            "scene_problems": self._problems,
             "counts": {
                 "underruns": counts.underruns,
                 "joins": counts.joins,

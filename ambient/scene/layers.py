@@ -51,6 +51,10 @@ class LayerMixer:
         """A state is entered for the ``number``-th time in all: its beds choose their variants anew."""
         self._visits[state] = number
 
+    def take_over(self, before: LayerMixer) -> None:
+        """Keeps the variants that another version of the scene has chosen."""
+        self._visits.update({k: v for k, v in before._visits.items() if k in self._scene.states})
+
     def mix(self, shares: Mapping[str, float], params: Mapping[str, float], state: str) -> tuple[LayerMoment, ...]:
         """All layers, in the scene's order. ``shares`` of states sum to 1; ``state`` is the one that is entered."""
         return tuple(self._layer(name, shares, params, state) for name in self._scene.layers)

@@ -183,6 +183,32 @@ class Machine:
         advice = f"did you mean {near!r}?" if near else f"the scene has {', '.join(names) or 'none'}"
         return f"no {kind} is called {name!r}; {advice}"
 
+    def take_over(self, before: Machine) -> None:
+        """Goes on where the machine of another version of the scene is: its frame, state, blend and parameters.
+
+        A state that is gone leads to the first one. Call once, before anything else.
+        """
+        self.frame, self._next_second = before.frame, before._next_second
+        if (self.scene.clock, self.scene.place) == (before.scene.clock, before.scene.place):
+            self._clock_start = before._clock_start
+        for name, param in self._params.items():
+            if name in before._params:
+                param.take_over(before._params[name], self.frame)
+        self._mixer.take_over(before._mixer)
+        self._visits, self._entered_frame = before._visits, self.frame
+        if before.state in self.scene.states:
+            self.state, self._entered_frame = before.state, before._entered_frame
+            self.previous = before.previous if before.previous in self.scene.states else None
+            self._weights = {s: w for s, w in before._weights.items() if s in self.scene.states}
+            self._blend_frame, self._blend_frames = before._blend_frame, before._blend_frames
+            if self._weights:  # the share of a state that is gone goes to the others
+                total = sum(self._weights.values())
+                self._weights = {s: w / total for s, w in self._weights.items()}
+            stay = self.scene.states[self.state].stay
+            self._stay_frames = before._stay_frames if stay is None else frames(stay)
+        self._pending = before._pending
+        self._watch()
+
     # ---- inside
 
     def _second(self, frame: int) -> None:

@@ -113,5 +113,12 @@ class ParamState:
         self.settle(frame)
         self._base, self._base_frame, self._fed = value, frame, True
 
+    def take_over(self, before: ParamState, frame: int) -> None:
+        """Goes on from a parameter of the same name in another version of the scene."""
+        self._base, self._base_frame, self._fed = before._base, before._base_frame, before._fed
+        self._override = before._override
+        self._anchor_value = min(self._high, max(self._low, before.at(frame)))
+        self._anchor_frame = frame
+
     def _is_stale(self, frame: int) -> bool:
         return self._fed and self._stale_frames is not None and frame - self._base_frame > self._stale_frames

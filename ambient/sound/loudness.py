@@ -122,7 +122,8 @@ class LoudnessControl:
     MOST_DB = 18.0
 
     def __init__(self, target_lufs: float = -24.0, expected_lufs: float | None = None) -> None:
-        self._target = target_lufs
+        self.target_lufs = target_lufs
+        """May be changed at any time; the gain follows slowly."""
         self._input = LoudnessMeter(half_life_seconds=180.0)
         self._output = LoudnessMeter(half_life_seconds=180.0)
         self._gain_db = 0.0
@@ -152,8 +153,8 @@ class LoudnessControl:
         if np.isfinite(level) and self._input.momentary > level - 20:
             young = self._input.gated_seconds < self.SETTLE_SECONDS
             most = (self.FAST_DB_PER_SECOND if young else self.SLOW_DB_PER_SECOND) * len(block) / RATE
-            wish = float(np.clip(self._target - level, -self.MOST_DB, self.MOST_DB))
-            surplus = self._input.sustained + before - self._target - self.SUSTAINED_LU
+            wish = float(np.clip(self.target_lufs - level, -self.MOST_DB, self.MOST_DB))
+            surplus = self._input.sustained + before - self.target_lufs - self.SUSTAINED_LU
             if surplus > 0:  # a storm that stays, not a clap of thunder
                 wish, most = before - surplus, self.DOWN_DB_PER_SECOND * len(block) / RATE
             self._gain_db += float(np.clip(wish - before, -most, most))

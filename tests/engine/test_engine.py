@@ -301,6 +301,33 @@ def test_replacing_the_scene_keeps_the_sound_of_layers_that_stay() -> None:
     assert levels_db(audio).min() > -50
 
 
+def test_a_new_version_of_the_scene_goes_on_in_the_same_state_with_the_same_parameters() -> None:
+    engine = live(SCENE)
+    engine.go("wet", over_seconds=8.0)
+    engine.set_param("wind", 0.9)
+    play(engine, 4)
+    before, made = engine.machine.look(), len(engine.generator.submitted)  # type: ignore[attr-defined]
+    leaves = engine.beds["leaves"].plan.track
+    engine.replace_scene(parse_scene(TWO_STATES.replace("lightning]", "lightning, a far rumble]")))
+    after = engine.moment
+    assert (after.state, after.previous) == ("wet", "dry") and after.blend == pytest.approx(before.blend, abs=0.01)
+    assert after.params == before.params
+    audio, _ = play(engine, 3)
+    assert levels_db(audio).min() > -50 and engine.beds["leaves"].plan.track is leaves
+    # nothing about the leaves has changed, so nothing is painted anew in a hurry
+    asked = [r for r in engine.generator.submitted[made:] if r.key.layer == "leaves"]  # type: ignore[attr-defined]
+    assert all(r.deadline_frame > engine.frame for r in asked)
+
+
+def test_a_state_that_is_gone_leads_to_the_first_and_the_sound_goes_on() -> None:
+    engine = live(SCENE)
+    engine.go("wet", over_seconds=1.0)
+    play(engine, 8)
+    engine.replace_scene(parse_scene("scene: 1\nlayers: {leaves: leaves}\nstates: {calm: {}, still: {}}\n"))
+    audio, _ = play(engine, 6)
+    assert engine.moment.state == "calm" and levels_db(audio).min() > -50
+
+
 # ---- clocks
 
 

@@ -1,0 +1,53 @@
+"""Hot reload: a scene that is saved is heard, without a gap; a broken one is reported, and the old one plays on."""
+
+from __future__ import annotations
+
+import logging
+import pathlib
+
+from ambient.engine.live import LiveStream
+from ambient.errors import SceneError
+from ambient.scene import Scene, load_scene
+
+__all__ = ["SceneFile"]
+
+log = logging.getLogger("ambient.scene")
+
+
+class SceneFile:
+    """Watches one scene file. By its time and size, which every editor and file system changes; a file counts as
+    written once two looks in a row find it the same."""
+
+    def __init__(self, path: pathlib.Path, stream: LiveStream, scene: Scene) -> None:
+        self._path = path
+        self._stream = stream
+        self.scene = scene
+        self._loaded = self._seen = self._mark()
+
+    def _mark(self) -> tuple[int, int] | None:
+        try:
+            found = self._path.stat()
+        except OSError:  # an editor that writes aside and renames leaves a moment without a file
+            return None
+        return found.st_mtime_ns, found.st_size
+
+    def look(self) -> bool:
+        """Loads the file if it has changed and rests; returns whether another version plays from now on."""
+        mark, before = self._mark(), self._seen
+        self._seen = mark
+        if mark is None or mark != before or mark == self._loaded:
+            return False
+        self._loaded = mark
+        try:
+            scene = load_scene(self._path)
+        except SceneError as error:
+            self._stream.report([str(p) for p in error.problems])
+            log.error("%s has mistakes; the version before it plays on\n%s", self._path, error)
+            return False
+        self._stream.report([])
+        if scene == self.scene:
+            return False
+        self.scene = scene
+        self._stream.replace_scene(scene)
+        log.info("%s: the new version plays", self._path)
+        return True
