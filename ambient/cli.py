@@ -74,7 +74,17 @@ def _model_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--threads", type=int, metavar="N", help="processor threads for the model (default: measured)")
 
 
+def _weather_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--weather",
+        metavar="FILE|URL|open-meteo",
+        help="what `from: weather.…` reads: a JSON file or a URL in Open-Meteo's shape; open-meteo asks there for the "
+        "scene's place (default: nothing, and no network)",
+    )
+
+
 def _live_options(parser: argparse.ArgumentParser) -> None:
+    _weather_option(parser)
     parser.add_argument("--seed", type=int, metavar="S", help="seed of every random choice (default: the scene's)")
     parser.add_argument("--sound-device", metavar="NAME|N", help="sound card, as `ambient devices` lists them")
     parser.add_argument("--quiet", action="store_true", help="no status line")
@@ -142,6 +152,7 @@ def build_parser() -> argparse.ArgumentParser:
         dest="timed",
         help="fire an event; may be repeated",
     )
+    _weather_option(render)
     render.add_argument("--json", action="store_true", help="report as JSON")
     _model_options(render)
 
@@ -164,6 +175,7 @@ def build_parser() -> argparse.ArgumentParser:
     simulate.add_argument("scene", help="a scene file, or the name of a bundled scene")
     simulate.add_argument("--hours", type=_seconds, default=24.0, metavar="N", help="listening time (default: 24)")
     simulate.add_argument("--seed", type=int, metavar="S")
+    _weather_option(simulate)
     simulate.add_argument("--json", action="store_true")
     simulate.add_argument("--png", type=pathlib.Path, metavar="FILE", help="draw states, parameters and levels too")
 

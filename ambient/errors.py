@@ -7,6 +7,7 @@
     │   ├── OutOfMemory       the device is too small for the request
     │   └── BadClip           the model gave something that must not be heard
     ├── SinkError             the sound cannot leave (sound card, file, socket, encoder)
+    ├── WeatherError          a weather report that cannot be had or read
     └── ProtocolError         a peer broke the stream protocol (carries a close code)
 
 Errors carry fields for programs; ``str(error)`` is for the person who must act on it: what happened,
@@ -29,6 +30,7 @@ __all__ = [
     "ProtocolError",
     "SceneError",
     "SinkError",
+    "WeatherError",
 ]
 
 
@@ -82,6 +84,14 @@ class BadClip(BackendError):
 
 class SinkError(AmbientError):
     """Sound that cannot leave: sound card, file, encoder or socket."""
+
+
+class WeatherError(AmbientError):
+    """A weather report that cannot be had or read. ``retry_after_seconds`` is what the service asks for, if it does."""
+
+    def __init__(self, message: str, retry_after_seconds: float | None = None) -> None:
+        self.retry_after_seconds = retry_after_seconds
+        super().__init__(message)
 
 
 class ProtocolError(AmbientError):

@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Any
 
 from ambient.commands.reload import SceneFile
+from ambient.commands.weather import weather_polls
 from ambient.engine.clocks import RealClock
 from ambient.engine.core import Engine, Options
 from ambient.engine.live import LiveStream
@@ -27,6 +28,7 @@ from ambient.ports import Generator, Sink
 from ambient.scene import Scene, draw_states, find_scene, load_scene
 from ambient.sinks.hub import Hub
 from ambient.sinks.soundcard import SoundCard
+from ambient.weather import WeatherPoll
 
 __all__ = ["run"]
 
@@ -59,6 +61,7 @@ def _stream(
     streams: list[LiveStream] = []
     served: list[tuple[LiveStream, Hub]] = []
     files: dict[str, SceneFile] = {}
+    polls: list[WeatherPoll] = []
     server = None
     try:
         for i, (path, scene) in enumerate(scenes):
@@ -90,8 +93,11 @@ def _stream(
             )
             server.start()
             print(f"listening page: {server.url}", file=sys.stderr)
+        polls = weather_polls(given, [(scene, stream) for (_, scene), stream in zip(scenes, streams, strict=True)])
         for stream in streams:
             stream.start()
+        for poll in polls:
+            poll.start()
         line = _StatusLine(streams[0], quiet=given.quiet)
         while not ending.wait(0.5):
             line.update()
@@ -103,6 +109,8 @@ def _stream(
         line.end()
         return 0
     finally:
+        for poll in polls:
+            poll.stop()
         for stream in streams:
             stream.stop()
         if server is not None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from ambient.commands.weather import weather_by_clock
 from ambient.engine.bed import Accepted, Bed
 from ambient.engine.core import Engine, Options
 from ambient.engine.offline import render
@@ -54,6 +55,7 @@ def _render(given: argparse.Namespace) -> int:
             raise AmbientError(
                 f"--at: the scene has no event {event!r}, only {', '.join(scene.events) or 'none at all'}"
             )
+    inputs = weather_by_clock(given, scene)
     info = describe(given.model or scene.model or "bundled")
     length = frames(given.seconds)
     sink = open_file_sink(given.out, length)
@@ -77,7 +79,7 @@ def _render(given: argparse.Namespace) -> int:
                 if engine.frame // BLOCK_FRAMES % 50 == 0:
                     bar.set_postfix_str(engine.moment.state, refresh=False)
 
-            render(engine, sink, length, fire=fire, progress=progress)
+            render(engine, sink, length, fire=fire, inputs=inputs, progress=progress)
         sink.close()
         finished = True
     finally:

@@ -40,12 +40,15 @@ def _check(given: argparse.Namespace) -> int:
 
 
 def _simulate(given: argparse.Namespace) -> int:
+    from ambient.commands.weather import weather_by_clock
+
     scene = load_scene(find_scene(given.scene))
-    result = simulate(scene, given.hours, seed=given.seed)
+    inputs = weather_by_clock(given, scene)
+    result = simulate(scene, given.hours, seed=given.seed, inputs=inputs)
     if given.png is not None:
         from ambient.commands import timeline
 
-        timeline.draw(scene, given.hours, given.seed, given.png)
+        timeline.draw(scene, given.hours, given.seed, given.png, inputs)
     if given.json:
         print(json.dumps(result, indent=1))
         return 0

@@ -9,7 +9,7 @@ import numpy as np
 
 from ambient.errors import AmbientError
 from ambient.messages import RATE, frames
-from ambient.scene import Machine, Scene
+from ambient.scene import Inputs, Machine, Scene
 
 __all__ = ["draw"]
 
@@ -17,7 +17,7 @@ POINTS = 1200
 """Moments that are looked at: about one a pixel."""
 
 
-def draw(scene: Scene, hours: float, seed: int | None, out: pathlib.Path) -> None:
+def draw(scene: Scene, hours: float, seed: int | None, out: pathlib.Path, inputs: Inputs | None = None) -> None:
     """Draws the same run as ``simulate`` tells of. Raises AmbientError without matplotlib or where it cannot write."""
     try:
         import matplotlib
@@ -26,7 +26,7 @@ def draw(scene: Scene, hours: float, seed: int | None, out: pathlib.Path) -> Non
         import matplotlib.pyplot as plt
     except ImportError as error:
         raise AmbientError("--png needs matplotlib: pip install 'ambient-engine[pictures]'") from error
-    rows = _run(scene, hours, seed)
+    rows = _run(scene, hours, seed, inputs)
     t = np.array([r["hours"] for r in rows])
     names, params, layers = list(scene.states), list(scene.params), list(scene.layers)
     heights = [0.35 * len(names) + 0.4, 1.6 if params else 0.01, 0.3 * len(layers) + 0.4]
@@ -59,13 +59,15 @@ def draw(scene: Scene, hours: float, seed: int | None, out: pathlib.Path) -> Non
         plt.close(figure)
 
 
-def _run(scene: Scene, hours: float, seed: int | None) -> list[dict[str, Any]]:
+def _run(scene: Scene, hours: float, seed: int | None, inputs: Inputs | None) -> list[dict[str, Any]]:
     machine = Machine(scene, seed=seed)
     end = frames(hours * 3600)
     rows: list[dict[str, Any]] = []
     step = max(1, end // RATE // POINTS)
     for second, frame in enumerate(range(0, end, RATE)):
         machine.advance(frame)
+        for source, value in inputs(machine.scene_time(frame)).items() if inputs else ():
+            machine.feed(source, value)
         if second % step == 0:
             moment = machine.look()
             rows.append(

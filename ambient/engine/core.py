@@ -36,7 +36,7 @@ from ambient.messages import (
 )
 from ambient.plan import Ladder, Pace
 from ambient.ports import Generator
-from ambient.scene import Machine, Scene
+from ambient.scene import Inputs, Machine, Scene
 from ambient.sound import LayerBlock, Limiter, LoudnessControl, mix
 
 __all__ = ["Counts", "Engine", "Options"]
@@ -195,6 +195,11 @@ class Engine:
     def feed(self, source: str, value: float) -> None:
         """A value from an input, such as ``weather.wind``, from the next block on. What nobody reads is ignored."""
         self._reach().feed(source, value)
+
+    def feed_all(self, inputs: Inputs) -> None:
+        """What inputs say at the scene time of the next block."""
+        for source, value in inputs(self._reach().scene_time(self.frame)).items():
+            self.feed(source, value)
 
     def go(self, state: str, over_seconds: float | None = None) -> None:
         """Starts a transition with the next block. Raises ValueError."""

@@ -16,7 +16,7 @@ from ambient.engine.core import Engine, status_layers
 from ambient.errors import AmbientError, SinkError
 from ambient.messages import BLOCK_FRAMES, CHANNELS, RATE, Block, SceneEvent, frames, seconds
 from ambient.ports import Clock, Sink
-from ambient.scene import Scene, describe
+from ambient.scene import Inputs, Scene, describe
 
 __all__ = ["LiveStream"]
 
@@ -112,6 +112,10 @@ class LiveStream:
     def feed(self, source: str, value: float) -> None:
         """A value from an input, such as ``weather.wind``. What no parameter reads or is not finite is ignored."""
         self._commands.put(lambda: self._engine.feed(source, float(value)))
+
+    def feed_all(self, inputs: Inputs) -> None:
+        """What inputs say at the scene time at which it is heard."""
+        self._commands.put(lambda: self._engine.feed_all(inputs))
 
     def fire(self, event: str) -> None:
         """Fires a named event."""

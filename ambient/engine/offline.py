@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from ambient.engine.core import Engine
-from ambient.messages import BLOCK_FRAMES, SceneEvent
+from ambient.messages import BLOCK_FRAMES, RATE, SceneEvent
 from ambient.ports import Sink
+from ambient.scene import Inputs
 
 __all__ = ["render"]
 
@@ -18,13 +19,14 @@ def render(
     length_frames: int,
     *,
     fire: Sequence[tuple[int, str]] = (),
+    inputs: Inputs | None = None,
     progress: Callable[[int, Engine], None] | None = None,
 ) -> list[SceneEvent]:
     """Renders ``length_frames`` from the engine's present frame into ``sink``; returns the scene's events.
 
-    ``fire`` holds ``(frame, event name)`` pairs. ``progress`` is called with the frames done after every block.
-    The limiter's delay is taken out, so the first sample written is the scene's first. Raises BackendError where
-    a clip cannot be made, SinkError where the sound cannot be written.
+    ``fire`` holds ``(frame, event name)`` pairs; ``inputs`` are asked once a second, by scene time. ``progress`` is
+    called with the frames done after every block. The limiter's delay is taken out, so the first sample written is
+    the scene's first. Raises BackendError where a clip cannot be made, SinkError where the sound cannot be written.
     """
     waiting = sorted(fire)
     skip, done = engine.latency_frames, 0
@@ -32,6 +34,8 @@ def render(
     while done < length_frames:
         while waiting and waiting[0][0] < engine.frame + BLOCK_FRAMES:
             engine.fire(waiting.pop(0)[1])
+        if inputs is not None and engine.frame % RATE == 0:
+            engine.feed_all(inputs)
         block = engine.step()
         events += block.events
         audio = block.audio[skip:] if skip < BLOCK_FRAMES else block.audio[:0]

@@ -12,8 +12,9 @@ from ambient.scene.source import Path, Source
 
 __all__ = ["SOURCES", "check_meaning"]
 
-SOURCES = ("sun.elevation", "time.hour", "weather.", "mqtt:", "osc:")
-"""What a parameter may come from; those that end in a sign go on with a name."""
+WEATHER = ("weather.rain", "weather.wind", "weather.cloud", "weather.temperature")
+SOURCES = ("sun.elevation", "time.hour", *WEATHER, "mqtt:", "osc:")
+"""What a parameter may come from; those that end in a colon go on with a name."""
 
 
 def check_meaning(scene: Scene, source: Source) -> None:
@@ -52,14 +53,10 @@ def _params(scene: Scene, source: Source) -> None:
         if origin is None:
             continue
         path: Path = ("params", name, "from")
-        known = any(origin == s or (s[-1] in ".:" and origin.startswith(s) and len(origin) > len(s)) for s in SOURCES)
+        known = any(origin == s or (s[-1] == ":" and origin.startswith(s) and len(origin) > len(s)) for s in SOURCES)
         if not known:
-            near = difflib.get_close_matches(origin, ["sun.elevation", "time.hour", "weather.wind", "weather.rain"], 1)
-            advice = (
-                f"did you mean {near[0]!r}?"
-                if near
-                else "sun.elevation, time.hour, weather.NAME, mqtt:TOPIC, osc:ADDRESS"
-            )
+            near = difflib.get_close_matches(origin, SOURCES[:-2], 1)
+            advice = f"did you mean {near[0]!r}?" if near else f"{', '.join(SOURCES[:-2])}, mqtt:TOPIC, osc:ADDRESS"
             source.error(path, f"{origin!r} is no input", advice)
         elif origin.startswith("sun.") and scene.place is None:
             source.error(path, "the sun needs a place", "add `place: {lat: 52.1, lon: 5.7, tz: Europe/Amsterdam}`")

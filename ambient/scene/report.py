@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from ambient.messages import RATE, frames
 from ambient.scene.machine import Machine
 from ambient.scene.model import Scene
 
-__all__ = ["TransitionRow", "describe", "simulate", "transition_table"]
+__all__ = ["Inputs", "TransitionRow", "describe", "simulate", "transition_table"]
 
 
 class TransitionRow(NamedTuple):
@@ -58,7 +59,11 @@ def describe(scene: Scene) -> dict[str, Any]:
     }
 
 
-def simulate(scene: Scene, hours: float, seed: int | None = None) -> dict[str, Any]:
+Inputs = Callable[[datetime], Mapping[str, float]]
+"""Scene time → what inputs say then, such as ``{"weather.wind": 0.4}``."""
+
+
+def simulate(scene: Scene, hours: float, seed: int | None = None, inputs: Inputs | None = None) -> dict[str, Any]:
     """The timeline without sound, JSON-ready: ``transitions`` (rows of at_seconds, from, to, why), and the share of
     time spent in each state (``states``) and with each layer audible (``layers``)."""
     machine = Machine(scene, seed=seed)
@@ -72,6 +77,8 @@ def simulate(scene: Scene, hours: float, seed: int | None = None) -> dict[str, A
             if event.kind == "transition":
                 row = {"at_seconds": round(event.frame / RATE, 3)}
                 rows.append(row | {k: event.detail[k] for k in ("from", "to", "why")})
+        for source, value in inputs(machine.scene_time(frame)).items() if inputs else ():
+            machine.feed(source, value)
         states[machine.state] += 1
         if second % 10 == 0:
             looks += 1

@@ -184,6 +184,11 @@ MISTAKES = {
         "{from: sun.elevaton}",
         "s.yaml:3:16: error: 'sun.elevaton' is no input; did you mean 'sun.elevation'?",
     ),
+    "unknown weather": (
+        "{start: 0.4}",
+        "{from: weather.wnd}",
+        "s.yaml:3:16: error: 'weather.wnd' is no input; did you mean 'weather.wind'?",
+    ),
     "never holds": (
         "wind > 0.7",
         "wind > 1.5",
