@@ -27,8 +27,8 @@ __all__ = ["Machine"]
 
 DEFAULT_OVER_SECONDS = 45.0
 CALENDAR_SECONDS = 146_097 * 86_400
-SUN_GRID_FRAMES = 10 * RATE
-"""The sun is computed on this grid of scene time at speed 1, and interpolated."""
+SUN_GRID_FRAMES = 120 * RATE
+"""The sun is computed on this grid of scene time at speed 1, and interpolated to a thousandth of a degree."""
 
 
 @dataclass(slots=True)

@@ -92,8 +92,8 @@ class ParamState:
 
     def settle(self, frame: int) -> None:
         """Takes the value at a frame as the new beginning; called once a second, and before every change."""
-        self._anchor_value = self.at(frame)
-        self._anchor_frame = frame
+        if self._rise or self._fall:
+            self._anchor_value, self._anchor_frame = self.at(frame), frame
         if self._override is not None and self._override.until_frame is not None:
             if frame >= self._override.until_frame:
                 self._override = None

@@ -370,11 +370,3 @@ def test_finding_scenes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert load_scene(find_scene("mine.yaml")).name == "mine"
     with pytest.raises(SceneError, match="cannot be read"):
         check_scene(tmp_path)
-
-
-@pytest.mark.parametrize("name", bundled_scenes())
-def test_bundled_scenes_are_clean_and_fit_on_a_screen_or_two(name: str) -> None:
-    path = find_scene(name)
-    assert check_scene(path) == []
-    text = path.read_text()
-    assert len(text.splitlines()) < 100 and text.startswith("#")
