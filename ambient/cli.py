@@ -74,6 +74,16 @@ def _model_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--threads", type=int, metavar="N", help="processor threads for the model (default: measured)")
 
 
+def _mute_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--mute",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="leave out a layer, a family (geo, bio, anthro) or a role (keynote, signal, soundmark); may be repeated",
+    )
+
+
 def _weather_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weather",
@@ -85,6 +95,7 @@ def _weather_option(parser: argparse.ArgumentParser) -> None:
 
 def _live_options(parser: argparse.ArgumentParser) -> None:
     _weather_option(parser)
+    _mute_option(parser)
     parser.add_argument("--seed", type=int, metavar="S", help="seed of every random choice (default: the scene's)")
     parser.add_argument("--sound-device", metavar="NAME|N", help="sound card, as `ambient devices` lists them")
     parser.add_argument("--quiet", action="store_true", help="no status line")
@@ -153,6 +164,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="fire an event; may be repeated",
     )
     _weather_option(render)
+    _mute_option(render)
     render.add_argument("--json", action="store_true", help="report as JSON")
     _model_options(render)
 

@@ -138,6 +138,10 @@ MISTAKES: dict[str, tuple[list[str], str]] = {
         ["render", "rain.yaml", "--seconds", "1", "--out", "x.wav", "--solo", "snow"],
         "--solo: the scene has no layer 'snow', only rain",
     ),
+    "nothing to mute": (
+        ["render", "rain.yaml", "--seconds", "1", "--out", "x.wav", "--mute", "geo"],
+        "--mute: no layer, family or role is called 'geo'; there are rain",
+    ),
     "no such event": (
         ["render", "rain.yaml", "--seconds", "1", "--out", "x.wav", "--at", "1:boom"],
         "--at: the scene has no event 'boom', only none at all",

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import Any
 
+from ambient.commands.mute import check_mute
 from ambient.commands.reload import SceneFile
 from ambient.commands.weather import weather_polls
 from ambient.engine.clocks import RealClock
@@ -44,6 +45,7 @@ def run(given: argparse.Namespace) -> int:
     stems = [path.stem for path in paths]
     if twice := {s for s in stems if stems.count(s) > 1}:
         raise AmbientError(f"two scenes are both called {', '.join(sorted(twice))}: rename one of the files")
+    check_mute(given.mute, [scene for _, scene in scenes])
     card = _sound_card(given, required=playing)
     ending = _Ending()
     with ending:
@@ -76,7 +78,7 @@ def _stream(
             if i == 0 and card is not None:
                 sinks.append(card)
                 card.follow(clock)
-            engine = Engine(scene, generator, Options(seed=given.seed, steps=given.steps))
+            engine = Engine(scene, generator, Options(seed=given.seed, steps=given.steps, mute=frozenset(given.mute)))
             stream = LiveStream(name, engine, sinks, clock)
             streams.append(stream)
             files[name] = SceneFile(path, stream, scene)

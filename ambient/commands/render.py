@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from ambient.commands.mute import check_mute
 from ambient.commands.weather import weather_by_clock
 from ambient.engine.bed import Accepted, Bed
 from ambient.engine.core import Engine, Options
@@ -50,6 +51,7 @@ def _render(given: argparse.Namespace) -> int:
     scene = load_scene(find_scene(given.scene))
     if given.solo is not None and given.solo not in scene.layers:
         raise AmbientError(f"--solo: the scene has no layer {given.solo!r}, only {', '.join(scene.layers)}")
+    check_mute(given.mute, [scene])
     for _, event in given.timed:
         if event not in scene.events:
             raise AmbientError(
@@ -64,7 +66,7 @@ def _render(given: argparse.Namespace) -> int:
     finished = False
     try:
         generator = ProcessGenerator(info, device=given.device, threads=given.threads)
-        options = Options(seed=given.seed, live=False, steps=given.steps, solo=given.solo)
+        options = Options(seed=given.seed, live=False, steps=given.steps, solo=given.solo, mute=frozenset(given.mute))
         engine = Engine(scene, generator, options)
         for name, value in given.assignments:
             try:

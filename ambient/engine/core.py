@@ -71,6 +71,8 @@ class Options:
     steps: int | None = None
     solo: str | None = None
     """The only layer to be heard and generated."""
+    mute: frozenset[str] = frozenset()
+    """Layers, families and roles that are neither heard nor generated."""
     ahead_seconds: float = 12.0
     """Sound to keep ready in front of the playhead."""
     batch_seconds: float = 0.7
@@ -250,7 +252,11 @@ class Engine:
     def _wired(self) -> None:
         """Gives every layer of the scene its player, and drops those of layers that are gone."""
         info = self.generator.info
-        wanted = {m.name: m for m in self.moment.layers if self.options.solo in (None, m.name)}
+        wanted = {
+            m.name: m
+            for m in self.moment.layers
+            if self.options.solo in (None, m.name) and not self.options.mute & {m.name, m.family, m.role}
+        }
         self.beds = {n: self.beds.get(n) or Bed(n, info, self.seed) for n, m in wanted.items() if m.scatter is None}
         self.shots = {n: self.shots.get(n) or Shots(n, info, self.seed) for n, m in wanted.items() if m.scatter}
 
@@ -562,6 +568,8 @@ def status_layers(engine: Engine) -> list[Mapping[str, Any]]:
             {
                 "name": layer.name,
                 "kind": "bed" if layer.scatter is None else "scatter",
+                "family": layer.family,
+                "role": layer.role,
                 "prompt": str(layer.prompt),
                 "heard": str(bed.plan.mix_at(bed.head) or "") if bed else None,
                 "gain": round(layer.gain, 4),

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from ambient.engine import Engine, Options, RealClock, render
+from ambient.engine.core import status_layers
 from ambient.errors import BackendError
 from ambient.messages import BLOCK_FRAMES, RATE, Audio, Clip, ClipFailure, SceneEvent, frames
 from ambient.scene import Scene, parse_scene
@@ -121,6 +122,22 @@ def test_solo_makes_and_plays_one_layer_only() -> None:
     generator = ScriptedGenerator()
     play(offline(generator=generator, solo="leaves"), 20)
     assert {r.key.layer for r in generator.submitted} == {"leaves"}
+
+
+@pytest.mark.parametrize(("mute", "left"), [("b", {"a", "c"}), ("geo", {"b", "c"}), ("signal", {"a", "b"})])
+def test_layers_families_and_roles_can_be_left_out(mute: str, left: set[str]) -> None:
+    text = """scene: 1
+layers:
+  a: {prompt: one, family: geo, role: keynote}
+  b: {prompt: two, family: bio}
+  c: {prompt: three, role: signal, scatter: {every: 1s}}
+states: {s: {}}"""
+    generator = ScriptedGenerator()
+    engine = offline(parse_scene(text), generator, mute=frozenset([mute]))
+    play(engine, 10)
+    assert {r.key.layer for r in generator.submitted} == left == {n for n, level in engine.levels.items() if level > 0}
+    told = [(row["family"], row["role"]) for row in status_layers(engine)]
+    assert told == [("geo", "keynote"), ("bio", None), (None, "signal")]
 
 
 def test_muted_layers_cost_nothing() -> None:
