@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ambient.messages import Audio, Clip, LayerMoment, ModelInfo, SceneEvent
 from ambient.plan import Bank, Shot
-from ambient.sound import Voices, delay_frames, inspect_clip, place, trim_one_shot
+from ambient.sound import PlacedSound, SpatialSound, Voices, delay_frames, inspect_clip, trim_one_shot
 
 __all__ = ["Shots"]
 
@@ -17,7 +17,7 @@ class Shots:
         self.bank = Bank(name, info, scene_seed)
         self.voices = Voices()
         self._per = info.frames_per_latent
-        self._sounds: dict[int, Audio] = {}
+        self._sounds: dict[int, SpatialSound] = {}
 
     def receive(self, clip: Clip, moment: LayerMoment) -> str | None:
         """Takes the pending clip into the bank; returns what is wrong with it, if anything."""
@@ -27,7 +27,7 @@ class Shots:
             self.bank.failed()
             why = bad[1] if bad else "nothing stands out in it"
             return f"{self.name}: one-shot {clip.request.key.index} refused: {why}"
-        self._sounds[clip.request.key.index] = sound
+        self._sounds[clip.request.key.index] = SpatialSound(sound)
         for index in self.bank.received(moment.scatter):
             self._sounds.pop(index, None)
         return None
@@ -47,12 +47,9 @@ class Shots:
 
     def _begin(self, shot: Shot, moment: LayerMoment) -> SceneEvent:
         # A fired event sounds even where its layer is muted, so the gain falls back to the layer's plain level.
-        gain_db = shot.gain_db
-        sound = place(self._sounds[shot.index], shot.distance_m, shot.azimuth_deg, gain_db)
+        sound = PlacedSound(self._sounds[shot.index], shot.distance_m, shot.azimuth_deg, shot.gain_db)
         heard = shot.at_frame + delay_frames(shot.distance_m)
-        if moment.gain > 0:
-            sound = sound * moment.gain
-        self.voices.start(sound, heard)
+        self.voices.start(sound, heard, moment.gain if moment.gain > 0 else 1.0)
         detail = {
             "layer": self.name,
             "distance_m": round(shot.distance_m, 1),

@@ -9,7 +9,7 @@ from ambient.sound.quality import LayerAnchor, inspect_clip
 from ambient.sound.remix import Remix
 from ambient.sound.resample import to_engine
 from ambient.sound.ring import RingBuffer
-from ambient.sound.space import delay_frames, place
+from ambient.sound.space import PlacedSound, SpatialSound, delay_frames, place
 from ambient.sound.timeline import Join, Timeline
 
 __all__ = [
@@ -19,8 +19,10 @@ __all__ = [
     "Limiter",
     "LoudnessControl",
     "LoudnessMeter",
+    "PlacedSound",
     "Remix",
     "RingBuffer",
+    "SpatialSound",
     "Timeline",
     "Voices",
     "correlation",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ambient.messages import CHANNELS, Audio
+from ambient.sound.space import PlacedSound
 
 __all__ = ["LayerBlock", "Voices", "mix"]
 
@@ -45,25 +46,22 @@ class Voices:
     """Single sounds that play once, each from its frame to its end."""
 
     def __init__(self) -> None:
-        self._voices: list[tuple[int, Audio]] = []
+        self._voices: list[tuple[int, PlacedSound, float]] = []
 
-    def start(self, audio: Audio, at_frame: int) -> None:
-        """Lets a sound ``(n, 2)`` begin at a clock frame."""
-        self._voices.append((at_frame, audio))
+    def start(self, sound: PlacedSound, at_frame: int, gain: float = 1.0) -> None:
+        """Lets a sound begin at a clock frame."""
+        self._voices.append((at_frame, sound, gain))
 
     def sounding(self, frame: int) -> int:
         """How many have begun or are on their way, and have not ended."""
-        return sum(start + len(audio) > frame for start, audio in self._voices)
+        return sum(start + len(sound) > frame for start, sound, _ in self._voices)
 
     def render(self, start_frame: int, n: int) -> Audio:
         """The sum of all voices in the next ``n`` frames; ended ones are dropped. Frames never go back."""
         out = np.zeros((n, CHANNELS), np.float32)
-        rest: list[tuple[int, Audio]] = []
-        for start, audio in self._voices:
-            low, high = max(start, start_frame), min(start + len(audio), start_frame + n)
+        for start, sound, gain in self._voices:
+            low, high = max(start, start_frame), min(start + len(sound), start_frame + n)
             if high > low:
-                out[low - start_frame : high - start_frame] += audio[low - start : high - start]
-            if start + len(audio) > start_frame + n:
-                rest.append((start, audio))
-        self._voices = rest
+                out[low - start_frame : high - start_frame] += np.float32(gain) * sound.read(low - start, high - low)
+        self._voices = [v for v in self._voices if v[0] + len(v[1]) > start_frame + n]
         return out

@@ -19,7 +19,9 @@ from ambient.sound import (
     Limiter,
     LoudnessControl,
     LoudnessMeter,
+    PlacedSound,
     RingBuffer,
+    SpatialSound,
     Voices,
     delay_frames,
     inspect_clip,
@@ -61,17 +63,20 @@ def test_width_zero_is_mono_and_keeps_the_middle() -> None:
     np.testing.assert_array_equal(out[:, 0], out[:, 1])
 
 
-@given(st.lists(st.tuples(st.integers(0, 5000), st.integers(1, 3000)), max_size=6), st.integers(1, 1500))
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 5000), st.integers(1, 3000)), max_size=4), st.integers(400, 3000))
 def test_voices_sound_once_at_their_frame_in_any_block_size(starts: list[tuple[int, int]], block: int) -> None:
-    voices, expected = Voices(), np.zeros((9000, 2), np.float32)
+    length = 40_000
+    voices, expected = Voices(), np.zeros((length, 2), np.float32)
     for i, (at, n) in enumerate(starts):
-        sound = noise(n, i)
-        voices.start(sound, at)
-        expected[at : at + n] += sound
+        sound, where = noise(n, i), (5.0 * (i + 1), 50.0 * i - 60, -3.0)
+        voices.start(PlacedSound(SpatialSound(sound), *where), at, gain=0.5)
+        whole = 0.5 * place(sound, *where)
+        expected[at : at + len(whole)] += whole
     assert voices.sounding(0) == len(starts)
-    out = np.concatenate([voices.render(at, block) for at in range(0, 9000, block)])[:9000]
-    np.testing.assert_allclose(out, expected, atol=1e-6)
-    assert voices.sounding(9000) == 0
+    out = np.concatenate([voices.render(at, block) for at in range(0, length, block)])[:length]
+    np.testing.assert_allclose(out, expected, atol=1e-5)
+    assert voices.sounding(length) == 0
 
 
 # ---- loudness
@@ -265,6 +270,19 @@ def test_distance_makes_quieter_duller_and_later() -> None:
 
     assert brightness(far) < 0.2 * brightness(near)
     assert delay_frames(343) == RATE
+
+
+@pytest.mark.parametrize("azimuth", [-90.0, -20.0, 45.0, 90.0])
+def test_the_lag_between_the_ears_is_that_of_a_head(azimuth: float) -> None:
+    click = np.zeros((2000, 2), np.float32)
+    click[500] = 1
+    out = place(click, 1, azimuth, 0)[:2000]  # near: next to no diffuse tail
+    fine = np.arange(0, 2000, 0.05)
+    at = [fine[np.argmax(np.interp(fine, np.arange(2000), np.abs(out[:, ear])))] for ear in range(2)]
+    angle = np.radians(abs(azimuth))
+    woodworth = RATE * 0.0875 / 343 * (angle + np.sin(angle))
+    assert at[1 if azimuth > 0 else 0] == pytest.approx(500, abs=0.6)  # the near ear is not delayed
+    assert abs(at[0] - at[1]) == pytest.approx(woodworth, abs=1.0)
 
 
 @pytest.mark.parametrize("azimuth", [30.0, 90.0, 150.0])
