@@ -35,6 +35,7 @@ from ambient.sinks.protocol import (
     read_object,
     read_params,
 )
+from ambient.telemetry import StreamReport, icecast_status, metrics, playlist
 
 __all__ = ["Diagram", "Server"]
 
@@ -44,7 +45,13 @@ Diagram = Callable[[str, str | None], str]
 """Draws a stream's states as SVG: (stream, current state) → text."""
 
 PAGE = pathlib.Path(__file__).with_name("page")
-HTTP_FORMATS = {"mp3": ("mp3", "audio/mpeg"), "opus": ("ogg", "audio/ogg; codecs=opus"), "wav": ("wav", "audio/wav")}
+HTTP_FORMATS = {
+    "mp3": ("mp3", "audio/mpeg"),
+    "opus": ("ogg", "audio/ogg; codecs=opus"),
+    "aac": ("aac", "audio/aac"),
+    "flac": ("flac", "audio/flac"),
+    "wav": ("wav", "audio/wav"),
+}
 """By ending: the encoder, and the media type."""
 HTTP_BURST_FRAMES = 96_000
 SOCKET_BYTES = 128 * 1024
@@ -208,6 +215,8 @@ class Server:
                 web.post("/api/v1/streams/{stream}/{door:params|fire|state}", self._steer),
                 web.get("/healthz", self._health),
                 web.get("/readyz", self._ready),
+                web.get("/metrics", self._metrics),
+                web.get("/status-json.xsl", self._radio_status),
             ]
         )
         return app
@@ -304,6 +313,9 @@ class Server:
 
     async def _listen(self, request: web.Request) -> web.StreamResponse:
         control, hub = self._stream(request)
+        if request.match_info["format"] == "m3u":
+            text = playlist(control.name, f"{request.scheme}://{request.host}")
+            return web.Response(text=text, content_type="audio/x-mpegurl")
         known = HTTP_FORMATS.get(request.match_info["format"])
         if known is None:
             raise web.HTTPNotFound(text=f"no such format; there are {', '.join(HTTP_FORMATS)}")
@@ -372,6 +384,21 @@ class Server:
         except (ProtocolError, ValueError) as error:  # UnicodeDecodeError is a ValueError
             return _refusal(400, "bad_request", str(error))
         return _json({"ok": True})
+
+    def _reports(self) -> list[StreamReport]:
+        return [
+            StreamReport(name, control.status(), hub.listeners, hub.dropped_frames, hub.encoder_restarts)
+            for name, (control, hub) in self._streams.items()
+        ]
+
+    async def _metrics(self, request: web.Request) -> web.StreamResponse:
+        return web.Response(
+            body=metrics(self._reports()).encode(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
+        )
+
+    async def _radio_status(self, request: web.Request) -> web.StreamResponse:
+        types = {ending: media_type for ending, (_, media_type) in HTTP_FORMATS.items()}
+        return _json(icecast_status(self._reports(), f"{request.scheme}://{request.host}", types))
 
     async def _health(self, request: web.Request) -> web.StreamResponse:
         return web.Response(text="ok\n")

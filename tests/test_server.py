@@ -138,7 +138,9 @@ def test_resume_after_a_lost_connection(served):
 
 
 @pytest.mark.ffmpeg
-@pytest.mark.parametrize(("ending", "codec"), [("mp3", "mp3"), ("opus", "opus"), ("wav", "pcm_s16le")])
+@pytest.mark.parametrize(
+    ("ending", "codec"), [("mp3", "mp3"), ("opus", "opus"), ("wav", "pcm_s16le"), ("aac", "aac"), ("flac", "flac")]
+)
 def test_ffmpeg_plays_the_http_streams(served, ending, codec):
     url = f"{served.url}listen/forest.{ending}"
     probe = ["ffprobe", "-v", "error", "-show_entries", "stream=codec_name,sample_rate,channels", "-of", "csv=p=0", url]
@@ -148,11 +150,23 @@ def test_ffmpeg_plays_the_http_streams(served, ending, codec):
     done = subprocess.run(command, capture_output=True, timeout=20, check=True)
     sound = np.frombuffer(done.stdout, "<f4").reshape(-1, 2)
     assert len(sound) == 3 * RATE
-    if ending == "wav":
+    if ending in ("wav", "flac"):
         assert (np.diff(IndexCodedSource.indices(sound)) % IndexCodedSource.PERIOD == 1).all()
     else:
         assert np.sqrt(np.mean(sound**2)) > 0.1 and done.stderr == b""
     served.until(lambda: served.hub.listeners == 0)
+
+
+def test_monitors_and_radio_tools_are_told(served):
+    status, body, headers = served.get("metrics")
+    assert status == 200 and headers["Content-Type"].startswith("text/plain; version=0.0.4")
+    assert b'ambient_listeners{stream="forest"} 0' in body
+    sources = json.loads(served.get("status-json.xsl")[1])["icestats"]["source"]
+    assert {s["listenurl"] for s in sources} == {
+        f"{served.url}listen/forest.{e}" for e in ("mp3", "opus", "aac", "flac", "wav")
+    }
+    status, body, headers = served.get("listen/forest.m3u")
+    assert headers["Content-Type"].startswith("audio/x-mpegurl") and f"{served.url}listen/forest.mp3" in body.decode()
 
 
 def test_http_answers_before_the_body(served):

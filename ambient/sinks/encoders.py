@@ -17,8 +17,10 @@ from ambient.messages import BLOCK_FRAMES, CHANNELS, RATE, Audio
 
 __all__ = [
     "ENCODERS",
+    "AacEncoder",
     "Encoder",
     "F32Encoder",
+    "FlacEncoder",
     "Mp3Encoder",
     "OggOpusEncoder",
     "OpusEncoder",
@@ -29,6 +31,7 @@ __all__ = [
 
 OPUS_BITS_PER_SECOND = 128_000
 MP3_BITS_PER_SECOND = 192_000
+AAC_BITS_PER_SECOND = 160_000
 MP3_FRAME = 1152
 
 
@@ -137,7 +140,9 @@ class _AvEncoder:
     def _open(self, codec: str, bits_per_second: int, options: dict[str, str]) -> Any:
         context: Any = self._av.CodecContext.create(codec, "w")
         context.sample_rate, context.layout, context.format = RATE, "stereo", self._format
-        context.bit_rate, context.options = bits_per_second, options
+        context.options = options
+        if bits_per_second:
+            context.bit_rate = bits_per_second
         context.open()
         return context
 
@@ -162,7 +167,9 @@ class _AvEncoder:
     def _frame(self, audio: Audio) -> Any:
         rows = audio.T if self._planar else audio.reshape(1, -1)
         frame = self._av.AudioFrame.from_ndarray(
-            np.ascontiguousarray(rows, np.float32), format=self._format, layout="stereo"
+            np.ascontiguousarray(rows, np.int16 if self._format == "s16" else np.float32),
+            format=self._format,
+            layout="stereo",
         )
         frame.sample_rate, frame.pts = RATE, self._fed
         self._fed += len(audio)
@@ -205,6 +212,45 @@ class Mp3Encoder(_AvEncoder):
     def header(self) -> bytes:
         """None: every frame stands for itself."""
         return b""
+
+
+class AacEncoder(_AvEncoder):
+    """AAC-LC in ADTS frames (ISO/IEC 13818-7) of 21.3 ms: a listener may join at any of them."""
+
+    def __init__(self, start_frame: int = 0, bits_per_second: int = AAC_BITS_PER_SECOND) -> None:
+        super().__init__("aac", "fltp", bits_per_second, {}, start_frame)
+
+    @property
+    def header(self) -> bytes:
+        """None: every frame stands for itself."""
+        return b""
+
+    def _wrap(self, packet: Any) -> list[tuple[int, bytes]]:
+        data = bytes(packet)
+        length = len(data) + 7
+        # sync word, MPEG-4, no checksum; low complexity, 48 kHz (index 3), two channels; length; a full buffer
+        head = 0xFFF1 << 40 | 1 << 38 | 3 << 34 | CHANNELS << 30 | length << 13 | 0x7FF << 2
+        return [(self._size, head.to_bytes(7, "big") + data)]
+
+
+class FlacEncoder(_AvEncoder):
+    """FLAC (RFC 9639), 16 bits, in its native stream; each frame stands for itself behind the ``header``."""
+
+    def __init__(self, start_frame: int = 0) -> None:
+        super().__init__("flac", "s16", 0, {"compression_level": "5"}, start_frame)
+
+    @property
+    def header(self) -> bytes:
+        """Marker and STREAMINFO, which leaves length and checksum open."""
+        info = bytes(self._context.extradata)
+        return b"fLaC" + bytes([0x80]) + len(info).to_bytes(3, "big") + info
+
+    def _frame(self, audio: Audio) -> Any:
+        return super()._frame(np.round(np.clip(audio, -1, 1) * 32767))
+
+    def _wrap(self, packet: Any) -> list[tuple[int, bytes]]:
+        # the last packet brings no sound, but what STREAMINFO would say of a file
+        return [(int(packet.duration), bytes(packet))] if packet.size else []
 
 
 class OggOpusEncoder(_AvEncoder):
@@ -272,5 +318,7 @@ ENCODERS: dict[str, Callable[[int], Encoder]] = {
     "mp3": Mp3Encoder,
     "ogg": OggOpusEncoder,
     "wav": WavEncoder,
+    "aac": AacEncoder,
+    "flac": FlacEncoder,
 }
 """By name: makes an encoder whose first frame is the given clock frame."""

@@ -32,7 +32,7 @@ def encode(name: str, audio: np.ndarray, cuts: list[int], start: int = 0):
 
 @settings(max_examples=40, deadline=None)
 @given(
-    name=st.sampled_from(["s16le", "f32le", "opus", "mp3", "ogg", "wav"]),
+    name=st.sampled_from(["s16le", "f32le", "opus", "mp3", "ogg", "wav", "aac", "flac"]),
     length=st.integers(1, 9000),
     cuts=st.lists(st.integers(0, 9000), max_size=8),
     start=st.integers(0, 2**40),
@@ -43,14 +43,17 @@ def test_packets_are_contiguous_and_hold_all_frames(name, length, cuts, start):
     for one, following in itertools.pairwise(packets):
         assert following.start_frame == one.start_frame + one.frames
     end = packets[-1].start_frame + packets[-1].frames
-    if name in ("s16le", "f32le", "wav"):
+    if name in ("s16le", "f32le", "wav", "flac"):
         assert end == start + length
     else:
         assert start + length <= end <= start + length + 3 * 1152
 
 
 @settings(max_examples=10, deadline=None)
-@given(name=st.sampled_from(["opus", "mp3", "f32le", "ogg"]), cuts=st.lists(st.integers(1, 4799), max_size=6))
+@given(
+    name=st.sampled_from(["opus", "mp3", "f32le", "ogg", "aac", "flac"]),
+    cuts=st.lists(st.integers(1, 4799), max_size=6),
+)
 def test_the_bytes_do_not_depend_on_the_block_size(name, cuts):
     def sound(payloads):
         # An Ogg stream's serial number is drawn by chance, and its checksums with it.
@@ -95,7 +98,7 @@ def test_opus_packets_decode_to_the_tone():
 
 
 @pytest.mark.ffmpeg
-@pytest.mark.parametrize("name", ["mp3", "ogg", "wav"])
+@pytest.mark.parametrize("name", ["mp3", "ogg", "wav", "aac", "flac"])
 @pytest.mark.parametrize("late", [False, True], ids=["from the start", "joined late"])
 def test_ffmpeg_decodes_a_stream_from_any_packet(tmp_path, name, late):
     header, packets = encode(name, tone(2 * RATE), [])
