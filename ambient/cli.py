@@ -144,6 +144,12 @@ def build_parser() -> argparse.ArgumentParser:
     render.add_argument("--out", required=True, metavar="FILE", help=".wav, .flac, .opus, .ogg or .mp3")
     render.add_argument("--seed", type=int, metavar="S", help="seed of every random choice (default: the scene's)")
     render.add_argument("--joins", metavar="FILE.json", help="write where clips were joined")
+    render.add_argument(
+        "--stems",
+        type=pathlib.Path,
+        metavar="DIR",
+        help="write each layer to a file of its own too, before programme loudness and limiter",
+    )
     render.add_argument("--solo", metavar="LAYER", help="only this layer")
     render.add_argument(
         "--set",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import pathlib
 import re
@@ -13,6 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ambient.commands.mute import check_mute
+from ambient.commands.stems import Stems
 from ambient.commands.weather import weather_by_clock
 from ambient.engine.bed import Accepted, Bed
 from ambient.engine.core import Engine, Options
@@ -81,7 +83,11 @@ def _render(given: argparse.Namespace) -> int:
                 if engine.frame // BLOCK_FRAMES % 50 == 0:
                     bar.set_postfix_str(engine.moment.state, refresh=False)
 
-            render(engine, sink, length, fire=fire, inputs=inputs, progress=progress)
+            with contextlib.ExitStack() as stack:
+                if given.stems is not None:
+                    layers = [n for n in scene.layers if given.solo in (None, n)]
+                    engine.on_layers = stack.enter_context(Stems(given.stems, layers, length)).write
+                render(engine, sink, length, fire=fire, inputs=inputs, progress=progress)
         sink.close()
         finished = True
     finally:

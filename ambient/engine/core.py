@@ -21,7 +21,6 @@ from ambient.engine.shots import Shots
 from ambient.errors import BackendError
 from ambient.messages import (
     BLOCK_FRAMES,
-    CHANNELS,
     RATE,
     Audio,
     Block,
@@ -140,6 +139,8 @@ class Engine:
         self._limiter = Limiter()
         self._late = False
         self._priming = False
+        self.on_layers: Callable[[Mapping[str, Audio]], None] | None = None
+        """Called with every layer's share of each block, before loudness and limiter: they sum to the mix."""
         self._wired()
 
     @property
@@ -527,7 +528,7 @@ class Engine:
 
     def _mix(self) -> tuple[Audio, bool, list[SceneEvent]]:
         n = BLOCK_FRAMES
-        blocks: list[LayerBlock] = []
+        blocks: dict[str, LayerBlock] = {}
         events: list[SceneEvent] = []
         fallback = False
         for layer in self.moment.layers:
@@ -542,7 +543,7 @@ class Engine:
                     self.levels[name] = 0.0
                     continue
                 self._gains[name] = after
-                blocks.append(block)
+                blocks[name] = block
                 fallback |= bed.fallback
                 self.levels[name] = after * float(np.sqrt(np.mean(np.square(block.audio))))
             elif shots := self.shots.get(name):
@@ -550,9 +551,11 @@ class Engine:
                 sound = shots.read(self.frame, n)
                 self.levels[name] = float(np.sqrt(np.mean(np.square(sound))))
                 if self.levels[name]:
-                    blocks.append(LayerBlock(sound, 1.0, 1.0, 1.0, 1.0))
+                    blocks[name] = LayerBlock(sound, 1.0, 1.0, 1.0, 1.0)
         self.counts.fallback_blocks += fallback
-        audio = mix(blocks, n) if blocks else np.zeros((n, CHANNELS), np.float32)
+        if self.on_layers is not None:
+            self.on_layers({name: mix([block], n) for name, block in blocks.items()})
+        audio = mix(list(blocks.values()), n)
         if self.options.loudness:
             audio = self._loudness.process(audio)
         return self._limiter.process(audio), fallback, events
