@@ -38,7 +38,8 @@ Every picture and figure, or those of some scenes, made anew:
 ```
 
 LUFS is the integrated loudness (ITU-R BS.1770) of the two minutes; joins are the crossfades between two clips in all
-layers together, repaired ones those that were made again because they stood out.
+layers together, repaired ones those that were made again because they stood out. Made with the weights {weights}
+(`ambient models` tells those of yours).
 """
 
 
@@ -50,6 +51,7 @@ def make(names: list[str], keep: pathlib.Path | None = None) -> None:
     known = FOLDER / "figures.json"
     figures: dict[str, Any] = json.loads(known.read_text()) if known.exists() else {}
     for name in names or bundled_scenes():
+        print(name, "…", flush=True)
         scene = load_scene(find_scene(name))
         drawn = draw_states(scene, scene.first).replace("currentColor", "#6b7a72")
         (FOLDER / f"{name}-states.svg").write_text(drawn + "\n")
@@ -60,7 +62,9 @@ def make(names: list[str], keep: pathlib.Path | None = None) -> None:
         known.write_text(json.dumps(dict(sorted(figures.items())), indent=1) + "\n")
         print(name, figures[name])
     rows = [_row(name, figures[name]) for name in bundled_scenes() if name in figures]
-    (ROOT / "docs" / "gallery.md").write_text("\n".join([INTRODUCTION.format(range_db=RANGE_DB), *rows]))
+    weights = " and ".join(sorted({f"`{f['model']}`" for f in figures.values()}))
+    introduction = INTRODUCTION.format(range_db=RANGE_DB, weights=weights)
+    (ROOT / "docs" / "gallery.md").write_text("\n".join([introduction, *rows]))
 
 
 def _render(name: str, out: pathlib.Path) -> dict[str, Any]:
