@@ -129,13 +129,25 @@ def build_parser() -> argparse.ArgumentParser:
     _live_options(play)
 
     serve = add("serve", "live", "stream scenes: a page, WebSockets and HTTP audio; and the sound card if there is one")
-    serve.add_argument("scenes", nargs="*", metavar="SCENE", help="scene files or names; the first is heard here too")
+    serve.add_argument(
+        "scenes",
+        nargs="*",
+        metavar="SCENE",
+        help="scene files, names, or folders of scenes; the first is heard here too",
+    )
     serve.add_argument("--default-scene", metavar="SCENE", default="forest", help="when no SCENE is given")
     serve.add_argument("--port", type=int, default=8765, metavar="P")
     serve.add_argument(
         "--host", default="127.0.0.1", metavar="H", help="address to listen on (default: this machine only)"
     )
     serve.add_argument("--no-sound-card", action="store_true", help="streams only")
+    serve.add_argument(
+        "--rest-after",
+        type=float,
+        default=60.0,
+        metavar="SECONDS",
+        help="a stream that nobody has listened to for so long rests, and is back at once; 0: never (default: 60)",
+    )
     _live_options(serve)
 
     render = add("render", "render", "render a scene to a file, faster than real time")

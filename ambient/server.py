@@ -404,12 +404,13 @@ class Server:
         return web.Response(text="ok\n")
 
     async def _ready(self, request: web.Request) -> web.StreamResponse:
-        """200 when every stream gives sound, with its seconds ahead; 503 before."""
+        """200 when every stream gives sound or rests until somebody listens, with its seconds ahead; 503 before."""
         rows = {}
         for name, (control, hub) in self._streams.items():
             age = hub.seconds_since_sound
-            ready = age is not None and age < READY_SECONDS
-            rows[name] = {"ready": ready, "seconds_ahead": control.status().get("seconds_ahead")}
+            status = control.status()
+            ready = bool(status.get("resting")) or (age is not None and age < READY_SECONDS)
+            rows[name] = {"ready": ready, "seconds_ahead": status.get("seconds_ahead")}
         ready = bool(rows) and all(row["ready"] for row in rows.values())
         return _json({"ready": ready, "streams": rows}, status=200 if ready else 503)
 

@@ -227,7 +227,7 @@ def test_models_and_devices_can_be_listed(tmp_path: Path) -> None:
 
 def test_serve_plays_survives_a_killed_worker_and_ends_in_order(tmp_path: Path, scene: Path) -> None:
     port = free_port()
-    process = start("serve", str(scene), "--port", str(port), "--no-sound-card", cwd=tmp_path)
+    process = start("serve", str(scene), "--port", str(port), "--no-sound-card", "--rest-after", "0", cwd=tmp_path)
     try:
         until_ready(port, process)
         before = get(port, "/api/v1/streams/rain")
@@ -291,6 +291,35 @@ def test_a_scene_heard_before_starts_from_the_cache(tmp_path: Path, scene: Path)
             process.terminate()
             process.communicate(timeout=20)
     assert counts["cached"] >= 1
+
+
+def test_a_folder_of_scenes_is_served_and_streams_nobody_hears_rest(tmp_path: Path) -> None:
+    for name in ("rain", "sea"):
+        (tmp_path / f"{name}.yaml").write_text(ONE_BED)
+    port = free_port()
+    process = start("serve", ".", "--port", str(port), "--no-sound-card", "--rest-after", "1", cwd=tmp_path)
+    try:
+        until_ready(port, process)
+        assert [row["name"] for row in get(port, "/api/v1/streams")["streams"]] == ["rain", "sea"]
+        end = time.monotonic() + 60
+        while not get(port, "/api/v1/streams/sea")["resting"] and time.monotonic() < end:
+            time.sleep(0.2)
+        assert get(port, "/api/v1/streams/sea")["resting"] and get(port, "/readyz")["ready"]
+        began = time.monotonic()
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/listen/sea.wav", timeout=10) as sound:
+            while time.monotonic() - began < 10:
+                sound.read(9600)
+                if not get(port, "/api/v1/streams/sea")["resting"]:
+                    break
+        assert not get(port, "/api/v1/streams/sea")["resting"]
+    finally:
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == 0 and "Traceback" not in err, err
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    told = ambient("serve", str(empty), cwd=tmp_path)
+    assert told.returncode == 1 and "there is no scene in the folder" in told.stderr
 
 
 def test_a_port_in_use_is_told(tmp_path: Path, scene: Path) -> None:

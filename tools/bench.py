@@ -174,7 +174,7 @@ def _served(
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "ambient", "serve", str(scene)]
-    command += ["--port", str(port), "--no-sound-card", "--quiet"]
+    command += ["--port", str(port), "--no-sound-card", "--quiet", "--rest-after", "0"]
     began = time.perf_counter()
     environment = os.environ | {"AMBIENT_CACHE": cache}
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)

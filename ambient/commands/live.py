@@ -9,7 +9,7 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any
 
@@ -39,8 +39,7 @@ log = logging.getLogger("ambient")
 def run(given: argparse.Namespace) -> int:
     """Runs the command that was given, until it is interrupted."""
     playing = given.command == "play"
-    names = [given.scene] if playing else given.scenes or [given.default_scene]
-    paths = [find_scene(name) for name in names]
+    paths = [find_scene(given.scene)] if playing else _scene_files(given.scenes or [given.default_scene])
     scenes = [(path, load_scene(path)) for path in paths]
     stems = [path.stem for path in paths]
     if twice := {s for s in stems if stems.count(s) > 1}:
@@ -79,7 +78,15 @@ def _stream(
                 sinks.append(card)
                 card.follow(clock)
             engine = Engine(scene, generator, Options(seed=given.seed, steps=given.steps, mute=frozenset(given.mute)))
-            stream = LiveStream(name, engine, sinks, clock)
+            rests = hub is not None and card not in sinks and given.rest_after > 0
+            stream = LiveStream(
+                name,
+                engine,
+                sinks,
+                clock,
+                heard=_listened_to(hub) if hub is not None and rests else None,
+                idle_seconds=given.rest_after if rests else 0.0,
+            )
             streams.append(stream)
             files[name] = SceneFile(path, stream, scene)
             if hub is not None:
@@ -119,6 +126,22 @@ def _stream(
             server.stop()
         if card is not None:
             card.close()
+
+
+def _listened_to(hub: Hub) -> Callable[[], bool]:
+    return lambda: hub.connected > 0
+
+
+def _scene_files(names: Sequence[str]) -> list[pathlib.Path]:
+    """The files that scenes on the command line mean; a folder means all of its scenes, by name."""
+    found: list[pathlib.Path] = []
+    for name in names:
+        folder = pathlib.Path(name)
+        inside = sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]) if folder.is_dir() else []
+        if folder.is_dir() and not inside:
+            raise AmbientError(f"there is no scene in the folder {name}: scenes end in .yaml")
+        found += inside or [find_scene(name)]
+    return found
 
 
 def _generator(made: dict[str, SharedGenerator], info: ModelInfo, given: argparse.Namespace) -> Generator:

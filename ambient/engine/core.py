@@ -187,6 +187,18 @@ class Engine:
         self._blocks += 1
         return block
 
+    def skip(self, length_frames: int) -> None:
+        """Lets time pass unheard: the scene moves on, the sound that is ready waits. Rounded down to whole latents.
+
+        Events of the meantime are not reported. For a stream that nobody has listened to for a while.
+        """
+        step = math.lcm(BLOCK_FRAMES, self.generator.info.frames_per_latent)
+        self.frame += length_frames // step * step
+        self.machine.advance(self.frame)
+        self.moment = self.machine.look(self.frame)
+        for shots in self.shots.values():
+            shots.bank.rest()
+
     def fire(self, event: str) -> None:
         """Fires a named event with the next block. Raises ValueError."""
         self._reach().fire(event)

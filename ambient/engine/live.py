@@ -7,6 +7,7 @@ import math
 import queue
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,11 @@ class LiveStream:
         sinks: Sequence[Sink],
         clock: Clock | None = None,
         on_event: Callable[[SceneEvent], None] | None = None,
+        heard: Callable[[], bool] | None = None,
+        idle_seconds: float = 60.0,
     ) -> None:
+        """``heard`` tells whether anybody listens; None: always. Unheard for ``idle_seconds``, the stream rests: it
+        generates nothing, its scene's time goes on, and it is back with the next block."""
         self._name = name
         self._engine = engine
         self._sinks = list(sinks)
@@ -57,6 +62,9 @@ class LiveStream:
         self._description = describe(engine.scene)
         self._reported = 0
         self._problems: list[str] = []
+        self._heard = heard
+        self._idle_frames = frames(idle_seconds)
+        self._heard_frame = 0
         self._status: dict[str, Any] = {}
         self._snapshot(playing=False)
 
@@ -160,11 +168,37 @@ class LiveStream:
             while not self._stopping.is_set():
                 self._clock.wait_until(base + self._engine.frame - LEAD_FRAMES)
                 self._obey()
+                if self._heard is None or self._heard():
+                    self._heard_frame = self._engine.frame
+                elif self._engine.frame - self._heard_frame > self._idle_frames:
+                    self._rest()
+                    base = self._clock.now_frame() - self._engine.frame
+                    self._deliver(self._awoken(self._engine.step()))
+                    continue
                 self._deliver(self._engine.step())
             self._fade_out()
         except Exception:
             log.exception("stream %s ended by a fault", self._name)
             raise
+
+    def _rest(self) -> None:
+        """Waits until somebody listens again."""
+        assert self._heard is not None
+        since = self._clock.now_frame()
+        log.info("stream %s rests: nobody listens", self._name)
+        self._snapshot(playing=True, resting=True)
+        while not self._stopping.is_set() and not self._heard():
+            self._obey()
+            self._clock.wait_until(self._clock.now_frame() + BLOCK_FRAMES)
+        self._engine.skip(self._clock.now_frame() - since)
+        self._heard_frame = self._engine.frame
+        log.info("stream %s is heard again", self._name)
+
+    @staticmethod
+    def _awoken(block: Block) -> Block:
+        """The first block after a rest, faded in."""
+        rise = np.linspace(0.0, 1.0, len(block.audio), dtype=np.float32)[:, None]
+        return replace(block, audio=block.audio * rise, discontinuity=True)
 
     def _prime(self) -> None:
         waited = self._clock.now_frame() + frames(PRIME_SECONDS)
@@ -221,13 +255,14 @@ class LiveStream:
         silence = np.zeros((BLOCK_FRAMES, CHANNELS), np.float32)
         self._deliver(Block(self._engine.frame, silence))
 
-    def _snapshot(self, playing: bool) -> None:
+    def _snapshot(self, playing: bool, resting: bool = False) -> None:
         engine, moment = self._engine, self._engine.moment
         counts, loudness = engine.counts, engine.loudness_lufs
         speed = engine.speed()
         self._status = {
             "stream": self._name,
             "playing": playing,
+            "resting": resting,
             "frame": engine.frame,
             "seconds": round(seconds(engine.frame), 2),
             "state": moment.state,

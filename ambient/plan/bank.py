@@ -123,7 +123,10 @@ class Bank:
         ``sounding`` is how many of this layer sound already. An event that finds the bank empty waits.
         """
         due = [start_frame] * self._owed
-        due += self._timed(start_frame, length_frames, scatter) if active else self._rest()
+        if active:
+            due += self._timed(start_frame, length_frames, scatter)
+        else:
+            self.rest()
         shots: list[Shot] = []
         for frame in due:
             forced = self._owed > 0
@@ -133,9 +136,9 @@ class Bank:
             self._owed -= forced
         return shots
 
-    def _rest(self) -> list[int]:
+    def rest(self) -> None:
+        """Time passes in which nothing falls; what was due is forgotten."""
         self._next_frame = None
-        return []
 
     def _timed(self, start: int, length: int, scatter: ScatterMoment) -> list[int]:
         due: list[int] = []

@@ -151,3 +151,31 @@ def test_the_engine_is_paced_by_the_clock_with_a_short_lead() -> None:
     live.stop()
     played = len(sink.blocks) * BLOCK_FRAMES / RATE - 0.5  # what the fade-out adds is not paced
     assert now[0] - began == pytest.approx(played - 0.06, abs=0.3)
+
+
+def test_a_stream_that_nobody_hears_rests_and_is_back_with_the_next_block() -> None:
+    sink, generator, listening = ListSink(), ScriptedGenerator(), threading.Event()
+    engine = Engine(SCENE, generator, Options(live=True))
+    clock = ManualClock()
+    live = LiveStream("calm", engine, [sink], clock, heard=listening.is_set, idle_seconds=3.0)
+    live.start()
+    try:
+        until(lambda: live.status()["resting"])
+        heard, asked, frame = len(sink.blocks), len(generator.submitted), engine.frame
+        assert 3.0 <= frame / RATE < 3.5
+        live.set_param("wind", 1.0)
+        before = clock.now_frame()
+        until(lambda: clock.now_frame() > before + 60 * RATE)
+        assert len(sink.blocks) == heard and len(generator.submitted) == asked  # no sound, no work
+        listening.set()
+        until(lambda: len(sink.blocks) > heard + 50)
+    finally:
+        live.stop()
+    first = sink.blocks[heard]
+    assert first.discontinuity and first.start_frame - frame >= 60 * RATE  # the scene's time went on
+    assert (first.start_frame - frame) % 3840 == 0
+    after = np.concatenate([b.audio for b in sink.blocks[heard + 5 : heard + 50]])
+    assert np.sqrt(np.mean(after**2)) > 0.01  # sound at once, from what was ready
+    starts = [b.start_frame for b in sink.blocks[heard:]]
+    assert starts == list(range(starts[0], starts[0] + len(starts) * BLOCK_FRAMES, BLOCK_FRAMES))
+    assert engine.machine.params()["wind"] == 1.0 and engine.counts.underruns == 0
