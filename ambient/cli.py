@@ -30,6 +30,7 @@ examples:
   ambient serve forest cafe --port 8765      stream two scenes, with a page on http://127.0.0.1:8765/
   ambient render shore --seconds 600 --out shore.flac
   ambient clip "light rain on a tent" --seconds 10 --seed 1 --out tent.wav
+  ambient new "a rainy harbour at night"     a first scene to change while it plays
   ambient check my_scene.yaml                every mistake at once, with its line
   ambient simulate forest --hours 24         what would happen, without sound
   ambient graph my_scene.yaml --out states.svg
@@ -208,6 +209,12 @@ def build_parser() -> argparse.ArgumentParser:
     _weather_option(simulate)
     simulate.add_argument("--json", action="store_true")
     simulate.add_argument("--png", type=pathlib.Path, metavar="FILE", help="draw states, parameters and levels too")
+
+    new = add("new", "authoring", "write a first scene from a description")
+    new.add_argument("description", help='such as "a rainy harbour at night"')
+    new.add_argument("--states", type=int, default=3, metavar="N", help="how many phases (default: 3)")
+    new.add_argument("--out", type=pathlib.Path, metavar="FILE", help="default: named after the description")
+    new.add_argument("--force", action="store_true", help="write over a file that is there")
 
     graph = add("graph", "authoring", "draw a scene's states and transitions")
     graph.add_argument("scene", help="a scene file, or the name of a bundled scene")

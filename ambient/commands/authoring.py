@@ -1,23 +1,38 @@
-"""``ambient schema``, ``graph`` and ``explain``: help for those who write scenes."""
+"""``ambient new``, ``schema``, ``graph`` and ``explain``: help for those who write scenes."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import pathlib
+import re
 import urllib.error
 import urllib.request
 from typing import Any
 
 from ambient.errors import AmbientError
-from ambient.scene import draw_states, find_scene, load_scene, scene_schema
+from ambient.scene import draft_scene, draw_states, find_scene, load_scene, scene_schema
 
 __all__ = ["run"]
 
 
 def run(given: argparse.Namespace) -> int:
     """Runs the command that was given."""
-    return {"schema": _schema, "graph": _graph, "explain": _explain}[given.command](given)
+    return {"new": _new, "schema": _schema, "graph": _graph, "explain": _explain}[given.command](given)
+
+
+def _new(given: argparse.Namespace) -> int:
+    try:
+        text = draft_scene(given.description, given.states)
+    except ValueError as error:
+        raise AmbientError(str(error)) from error
+    words = re.findall(r"[a-z0-9]+", given.description.lower())
+    out = given.out or pathlib.Path("_".join(words[:6] or ["scene"]) + ".yaml")
+    if out.exists() and not given.force:
+        raise AmbientError(f"{out} is there already: --force writes over it, --out FILE names another")
+    _write(out, text.encode())
+    print(f"{out} written. Hear it: ambient play {out}")
+    return 0
 
 
 def _schema(given: argparse.Namespace) -> int:

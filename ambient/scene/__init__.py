@@ -1,6 +1,7 @@
 """What should be heard now: scene files, parameters, the state machine. No sound, no clocks, no threads."""
 
 from ambient.scene.diagram import draw_states
+from ambient.scene.draft import draft_scene
 from ambient.scene.loader import bundled_scenes, check_scene, find_scene, load_scene, parse_scene
 from ambient.scene.machine import Machine
 from ambient.scene.model import Scene
@@ -15,6 +16,7 @@ __all__ = [
     "bundled_scenes",
     "check_scene",
     "describe",
+    "draft_scene",
     "draw_states",
     "find_scene",
     "load_scene",
