@@ -33,7 +33,7 @@ Hear one with `ambient play NAME`.
 Every picture and figure, or those of some scenes, made anew:
 
 ```sh
-.venv/bin/python tools/pictures.py gallery            # all; about a minute for each on two quiet cores
+.venv/bin/python tools/pictures.py gallery            # all
 .venv/bin/python tools/pictures.py gallery cafe cave  # these; --keep DIR leaves the sound there
 ```
 
@@ -60,7 +60,14 @@ def make(names: list[str], keep: pathlib.Path | None = None) -> None:
             folder.mkdir(parents=True, exist_ok=True)
             figures[name] = _render(name, folder / f"{name}.flac")
         known.write_text(json.dumps(dict(sorted(figures.items())), indent=1) + "\n")
-        print(name, figures[name])
+        print(name, figures[name], flush=True)
+    write_page(figures)
+
+
+def write_page(figures: dict[str, Any]) -> None:
+    """The page, from what was measured of each scene."""
+    from ambient.scene import bundled_scenes
+
     rows = [_row(name, figures[name]) for name in bundled_scenes() if name in figures]
     weights = " and ".join(sorted({f"`{f['model']}`" for f in figures.values()}))
     introduction = INTRODUCTION.format(range_db=RANGE_DB, weights=weights)
