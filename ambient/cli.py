@@ -201,6 +201,13 @@ def build_parser() -> argparse.ArgumentParser:
     check = add("check", "scenes", "check scenes: every mistake at once, as file:line:column")
     check.add_argument("scenes", nargs="+", metavar="SCENE")
     check.add_argument("--json", action="store_true", help="for editors")
+    check.add_argument(
+        "--listen", action="store_true", help="render each state briefly: level, width, joins, a spectrogram"
+    )
+    check.add_argument(
+        "--seconds", type=_seconds, default=20.0, metavar="N", help="length of each state with --listen (default: 20)"
+    )
+    check.add_argument("--out", type=pathlib.Path, metavar="DIR", help="pictures of --listen (default: SCENE-listen)")
 
     simulate = add("simulate", "scenes", "run a scene without sound and tell what happens when")
     simulate.add_argument("scene", help="a scene file, or the name of a bundled scene")

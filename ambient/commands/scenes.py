@@ -29,13 +29,20 @@ def _check(given: argparse.Namespace) -> int:
         if not found:
             clean.append(name)
     errors = sum(p.severity == "error" for p in problems)
-    if given.json:
-        print(json.dumps({"problems": [asdict(p) for p in problems], "errors": errors}, indent=1))
-    else:
+    document: dict[str, object] = {"problems": [asdict(p) for p in problems], "errors": errors}
+    if given.json and not (given.listen and not errors):
+        print(json.dumps(document, indent=1))
+    elif not given.json:
         for problem in problems:
             print(problem)
         for name in clean:
             print(f"{name}: nothing wrong")
+    if given.listen and not errors:
+        from ambient.commands import audition
+
+        heard = {name: audition.listen(load_scene(find_scene(name)), given) for name in given.scenes}
+        if given.json:
+            print(json.dumps(document | {"heard": heard}, indent=1))
     return 1 if errors else 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -51,6 +52,8 @@ class Bed:
         self.fallback = False
         self.joins_heard: list[int] = []
         """Clock frames of the joins that were played, middle of each crossfade."""
+        self.made: collections.deque[Join] = collections.deque(maxlen=100)
+        """The last joins between two clips, as they were measured when they were made."""
         self._per = info.frames_per_latent
         self._remix = Remix(layer_seed(scene_seed, name, "remix"))
         self._anchor = LayerAnchor()
@@ -137,6 +140,7 @@ class Bed:
         self._joins_ahead = [j for j in self._joins_ahead if j < join.middle_frame - fade]
         if clip.request.tail is not None:
             self._joins_ahead.append(join.middle_frame)
+            self.made.append(join)
         return Accepted(join, ran_out)
 
     def read(self, clock_frame: int, n: int, moment: LayerMoment, gains: tuple[float, float]) -> LayerBlock | None:
