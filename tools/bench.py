@@ -6,6 +6,7 @@
     first_sound  `ambient serve` from a cold start, and again when the scene's first clips are cached
     live         processor time and memory of `ambient serve` over 40 s, engine and worker together
     change       from firing an event that changes the state until beds made for the new prompts are heard
+    scene        a day simulated, a large scene loaded and checked, `ambient check`, the state machine's step
     block        what the engine itself takes for 20 ms of the forest, and the limiter's and meter's share
 
 Beside the clip stands the physical limit: its floating-point operations over what a matrix product of the same kind
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import json
 import multiprocessing
 import os
@@ -337,6 +339,73 @@ def block() -> dict[str, Any]:
     }
 
 
+def _large_scene() -> str:
+    """300 lines or more: 10 layers, 20 parameters, states and transitions that use them."""
+    lines = ["scene: 1", "params:"]
+    lines += [
+        f"  p{i}:\n    start: 0.4\n    smooth: [5s, 9s]\n    wander: {{depth: 0.3, period: 5m}}" for i in range(20)
+    ]
+    lines.append("layers:")
+    for i in range(10):
+        lines += [f"  l{i}:", "    prompt:", "      - {at: 0, text: soft wind}", "      - {at: 1, text: howling wind}"]
+        lines += ["    intensity:", f"      by: p{i}", "      curve:", "        - [0, 0.1]", "        - [1, 1]"]
+        lines += [f"    level: {{by: p{i + 10}, curve: [[0, -6], [1, 0]]}}"]
+    lines.append("states:")
+    for i in range(8):
+        lines += [f"  s{i}:", "    setting: on open land", "    stay: 30s", "    layers:"]
+        lines += [f"      l{(i + j) % 10}: {{mute: true}}" for j in range(3)]
+        lines += ["    transitions:", f"      - to: s{(i + 1) % 8}", f"        when: p{i} > 0.5 and p{i + 10} < 0.9"]
+        lines += ["        for: 5s", f"      - to: s{(i + 1) % 8}", "        after: [4m, 9m]"]
+    return "\n".join(lines) + "\n"
+
+
+def scene() -> dict[str, Any]:
+    """What scenes cost without sound: a day simulated, a large one loaded and checked, the machine's step.
+
+    Wall-clock and, because other programs may be running, processor time of this process (``cpu``).
+    """
+    from ambient.messages import BLOCK_FRAMES
+    from ambient.scene import Machine, bundled_scenes, check_scene, find_scene, load_scene, parse_scene, simulate
+
+    def timed(work: Callable[[], Any]) -> tuple[float, float]:
+        wall, cpu = time.perf_counter(), time.process_time()
+        work()
+        return time.perf_counter() - wall, time.process_time() - cpu
+
+    days = {n: timed(functools.partial(simulate, load_scene(find_scene(n)), 24.0)) for n in bundled_scenes()}
+    slowest = max(days, key=lambda n: days[n][1])
+    text = _large_scene()
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder, "large.yaml")
+        path.write_text(text)
+        loads = sorted(timed(lambda: (load_scene(path), check_scene(path))) for _ in range(7))
+        command = [sys.executable, "-m", "ambient", "check", str(path)]
+        checks = sorted(
+            timed(lambda: subprocess.run(command, cwd=ROOT, check=True, capture_output=True)) for _ in range(7)
+        )
+    machine = Machine(parse_scene(text))
+    steps = []
+    for i in range(6000):
+        began = time.perf_counter()
+        machine.advance(i * BLOCK_FRAMES)
+        machine.look(i * BLOCK_FRAMES)
+        steps.append(time.perf_counter() - began)
+    steps.sort()
+    return {
+        "day_slowest_scene": slowest,
+        "day_seconds": round(days[slowest][0], 2),
+        "day_cpu_seconds": round(days[slowest][1], 2),
+        "large_scene_lines": text.count("\n"),
+        "load_and_check_ms": round(1000 * loads[3][0], 1),
+        "check_command_seconds": round(checks[3][0], 2),
+        "check_command_best_seconds": round(checks[0][0], 2),
+        "step_median_us": round(1e6 * steps[3000], 1),
+        "step_p99_us": round(1e6 * steps[5940], 1),
+        "step_mean_us": round(1e6 * sum(steps) / len(steps), 1),
+        "limits": {"day_seconds": 5, "load_and_check_ms": 150, "check_command_seconds": 0.7, "step_us": 100},
+    }
+
+
 BENCHES: dict[str, Callable[[], dict[str, Any]]] = {
     "clip": clip,
     "render": render,
@@ -345,6 +414,7 @@ BENCHES: dict[str, Callable[[], dict[str, Any]]] = {
     "memory": memory,
     "change": change,
     "block": block,
+    "scene": scene,
 }
 
 

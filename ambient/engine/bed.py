@@ -50,6 +50,8 @@ class Bed:
         self.head = 0
         self.playing = False
         self.fallback = False
+        self.sounded = False
+        """Whether any of it was heard yet: before that there is no sound to run out of."""
         self.joins_heard: list[int] = []
         """Clock frames of the joins that were played, middle of each crossfade."""
         self.made: collections.deque[Join] = collections.deque(maxlen=100)
@@ -158,6 +160,7 @@ class Bed:
         audio, missing = self.timeline.read(start, n)
         if missing == n:
             return None
+        self.sounded = True
         while self._joins_ahead and self._joins_ahead[0] < self.head:
             self.joins_heard.append(self._joins_ahead.pop(0) - start + clock_frame)
         self.timeline.forget_before(self.head)

@@ -551,7 +551,7 @@ class Engine:
                 after = before + max(-GAIN_SLEW, min(GAIN_SLEW, target - before))
                 block = bed.read(self.frame, n, layer, (before, after))
                 if block is None:
-                    self.counts.underruns += bed.playing and bed.plan.begun
+                    self.counts.underruns += bed.playing and bed.sounded
                     self.levels[name] = 0.0
                     continue
                 self._gains[name] = after

@@ -318,6 +318,16 @@ def test_replacing_the_scene_keeps_the_sound_of_layers_that_stay() -> None:
     assert levels_db(audio).min() > -50
 
 
+@pytest.mark.parametrize("wait", [1, 7, 23])
+def test_a_layer_that_a_new_version_brings_ran_out_of_nothing_before_its_first_clip_came(wait: int) -> None:
+    engine = live(SCENE, ScriptedGenerator(delay_polls=wait))
+    play(engine, 5)
+    engine.replace_scene(parse_scene(TWO_STATES.replace("layers:\n", "layers:\n  brook: a brook\n", 1)))
+    audio, _ = play(engine, 8)
+    assert engine.beds["brook"].sounded and levels_db(audio).min() > -50
+    assert engine.counts.underruns == 0
+
+
 def test_a_new_version_of_the_scene_goes_on_in_the_same_state_with_the_same_parameters() -> None:
     engine = live(SCENE)
     engine.go("wet", over_seconds=8.0)

