@@ -401,12 +401,12 @@ def test_text_that_is_not_utf8_is_refused(quiet):
 
 
 def test_silence_instead_of_hello_is_closed(quiet, monkeypatch):
-    monkeypatch.setattr("ambient.server.HELLO_SECONDS", 0.3)
+    monkeypatch.setattr("ambient.server.websocket.HELLO_SECONDS", 0.3)
     assert closed_with(quiet) == (Close.NO_HELLO, "no hello within 0.3 s")
 
 
 def test_half_open_connections_are_dropped(monkeypatch):
-    monkeypatch.setattr("ambient.server.REQUEST_SECONDS", 0.3)
+    monkeypatch.setattr("ambient.server.lifecycle.REQUEST_SECONDS", 0.3)
     served = Served()
     try:
         socks = [socket.create_connection(("127.0.0.1", served.server.port)) for _ in range(20)]

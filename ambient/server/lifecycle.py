@@ -1,0 +1,195 @@
+"""The server from start to stop: its thread, its loop, its port, and which door answers what."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, cast
+
+from aiohttp import web
+
+from ambient.errors import SinkError
+from ambient.ports import StreamControl
+from ambient.server.admission import Admission
+from ambient.server.control import ControlDoor
+from ambient.server.http_audio import HttpAudioDoor
+from ambient.server.monitors import MonitorDoor
+from ambient.server.page import Diagram, PageDoor
+from ambient.server.streams import Streams, refusal
+from ambient.server.websocket import WebSocketDoor
+from ambient.sinks.conversation import scene_message
+from ambient.sinks.hub import Hub
+from ambient.sinks.protocol import MAX_MESSAGE_BYTES, build
+
+__all__ = ["Server"]
+
+log = logging.getLogger("ambient.server")
+
+STATE_SECONDS = 0.2
+"""Eager listeners get the stream's state so often, the others every fifth time."""
+REQUEST_SECONDS = 10.0
+"""A connection that has not made a whole request by then is dropped."""
+
+
+class Server:
+    """Serves streams, each a control and the hub that its blocks go to.
+
+    ``origins`` are further origins, such as ``https://example.org``, whose pages may connect and under whose host
+    names the server may be reached. ``start`` and ``stop`` are called from the thread that owns the server.
+    """
+
+    def __init__(
+        self,
+        streams: Sequence[tuple[StreamControl, Hub]],
+        host: str = "127.0.0.1",
+        port: int = 8765,
+        diagram: Diagram | None = None,
+        origins: Sequence[str] = (),
+    ) -> None:
+        self._streams = Streams(streams)
+        self._host, self._port = host, port
+        self._admission = Admission(host, origins)
+        self._talks = WebSocketDoor(self._streams)
+        self._doors = (
+            self._talks,
+            HttpAudioDoor(self._streams),
+            PageDoor(self._streams, diagram),
+            ControlDoor(self._streams),
+            MonitorDoor(self._streams),
+        )
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._ending: asyncio.Event | None = None
+        self._silent: dict[int, asyncio.TimerHandle] = {}
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on; differs from the one asked for where that was 0."""
+        return self._port
+
+    @property
+    def url(self) -> str:
+        """Address of the listening page on this machine."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(self._host, self._host)
+        return f"http://{f'[{host}]' if ':' in host else host}:{self._port}/"
+
+    def start(self) -> None:
+        """Listens. Raises SinkError where the port cannot be had."""
+        started: list[OSError | None] = []
+        up = threading.Event()
+
+        def report(error: OSError | None) -> None:
+            started.append(error)
+            up.set()
+
+        self._thread = threading.Thread(
+            target=lambda: asyncio.run(self._run(report)), name="ambient-server", daemon=True
+        )
+        self._thread.start()
+        up.wait()
+        if started[0] is not None:
+            self._thread.join()
+            self._thread = None
+            raise SinkError(self._no_port(started[0])) from started[0]
+
+    def stop(self) -> None:
+        """Says goodbye to everybody and closes, within 2 s. Idempotent."""
+        thread, self._thread = self._thread, None
+        if thread is None or self._loop is None or self._ending is None:
+            return
+        with contextlib.suppress(RuntimeError):  # the loop is closed: it ended by itself
+            self._loop.call_soon_threadsafe(self._ending.set)
+        thread.join(2.0)
+
+    def _no_port(self, error: OSError) -> str:
+        place = f"port {self._port} of {self._host}"
+        if error.errno == errno.EADDRINUSE:
+            return f"{place} is in use: stop the other program, or choose another port with --port"
+        if error.errno == errno.EACCES:
+            return f"{place} is not allowed for this user: choose one above 1023 with --port"
+        return f"{place} cannot be listened on: {error.strerror or error}"
+
+    # ---- the loop
+
+    async def _run(self, report: Callable[[OSError | None], None]) -> None:
+        loop = self._loop = asyncio.get_running_loop()
+        self._ending = asyncio.Event()
+        runner = web.AppRunner(self._application(), access_log=None, handle_signals=False, shutdown_timeout=0.2)
+        try:
+            await runner.setup()
+            listening = await loop.create_server(
+                lambda: self._connection(runner), self._host or None, self._port, backlog=1024, reuse_address=True
+            )
+        except OSError as error:
+            await runner.cleanup()
+            report(error)
+            return
+        self._port = listening.sockets[0].getsockname()[1]
+        for control, hub in self._streams.values():
+            hub.on_event = self._teller(hub)
+            hub.attach(loop)
+            log.debug("stream %s at %s", control.name, self.url)
+        report(None)
+        telling = asyncio.create_task(self._tell())
+        await self._ending.wait()
+        telling.cancel()
+        listening.close()
+        for _, hub in self._streams.values():
+            hub.detach()
+            hub.tell(build("draining", {"retry_after_ms": 2000}))
+        await self._talks.close()
+        for _, hub in self._streams.values():
+            hub.end()
+        await runner.cleanup()
+
+    def _connection(self, runner: web.AppRunner) -> asyncio.Protocol:
+        assert runner.server is not None
+        handler = runner.server()
+
+        def drop() -> None:
+            del self._silent[id(handler)]
+            if handler.transport is not None:
+                cast(asyncio.WriteTransport, handler.transport).abort()
+
+        self._silent[id(handler)] = asyncio.get_running_loop().call_later(REQUEST_SECONDS, drop)
+        return handler
+
+    def _teller(self, hub: Hub) -> Callable[..., None]:
+        return lambda event: hub.tell(scene_message(event))
+
+    async def _tell(self) -> None:
+        """Sends the streams' states around, and looks after listeners while no sound comes."""
+        tick = 0
+        while True:
+            await asyncio.sleep(STATE_SECONDS)
+            tick += 1
+            for control, hub in self._streams.values():
+                hub.pump()
+                if hub.connected:
+                    hub.tell(build("state", control.status()), eager=None if tick % 5 == 0 else True)
+
+    def _application(self) -> web.Application:
+        app = web.Application(middlewares=[self._guard()], client_max_size=MAX_MESSAGE_BYTES)
+        for door in self._doors:
+            app.add_routes(door.routes())
+        return app
+
+    def _guard(self) -> Any:
+        @web.middleware
+        async def guard(request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> Any:
+            if (waiting := self._silent.pop(id(request.protocol), None)) is not None:
+                waiting.cancel()
+            if not self._admission.welcome(request):
+                return refusal(403, "origin", "pages of other sites may not connect to this server")
+            try:
+                return await handler(request)
+            except web.HTTPException as error:
+                if error.status < 400:
+                    raise
+                return refusal(error.status, "http", error.text or error.reason)
+
+        return guard

@@ -1,0 +1,90 @@
+"""Sound and control over WebSocket: the transport of the stream protocol's server side."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import weakref
+from typing import cast
+
+from aiohttp import WSMsgType, web
+
+from ambient.errors import ProtocolError, SinkError
+from ambient.server.connection import listening
+from ambient.server.streams import Streams
+from ambient.sinks.conversation import Conversation
+from ambient.sinks.protocol import HELLO_SECONDS, MAX_MESSAGE_BYTES, SUBPROTOCOL, Close
+
+__all__ = ["WebSocketDoor"]
+
+log = logging.getLogger("ambient.server")
+
+CLOSE_SECONDS = 1.0
+
+
+class WebSocketDoor:
+    """Holds the conversations."""
+
+    def __init__(self, streams: Streams) -> None:
+        self._streams = streams
+        self._sockets: weakref.WeakKeyDictionary[web.WebSocketResponse, asyncio.BaseTransport | None]
+        self._sockets = weakref.WeakKeyDictionary()
+
+    def routes(self) -> list[web.RouteDef]:
+        """What it answers."""
+        return [web.get("/ws/v1/{stream}", self._websocket)]
+
+    async def close(self) -> None:
+        """Ends all conversations: the server is stopped."""
+        await asyncio.gather(*(self._close(ws, Close.SHUTDOWN, "the server is stopped") for ws in set(self._sockets)))
+
+    async def _websocket(self, request: web.Request) -> web.StreamResponse:
+        ws = web.WebSocketResponse(
+            protocols=(SUBPROTOCOL,),
+            heartbeat=20.0,
+            compress=False,
+            max_msg_size=MAX_MESSAGE_BYTES,
+            timeout=CLOSE_SECONDS,
+        )
+        await ws.prepare(request)
+        self._sockets[ws] = request.transport
+        found = self._streams.get(request.match_info["stream"])
+        if found is None:
+            await self._close(ws, Close.NO_STREAM, f"no such stream; there are {', '.join(self._streams)}")
+            return ws
+        control, hub = found
+        async with listening(request, hub, text=True) as listener:
+            try:
+                await self._converse(ws, Conversation(control, hub, listener))
+                await self._close(ws, Close.SHUTDOWN, "goodbye")
+            except ProtocolError as error:
+                await self._close(ws, error.close_code, str(error))
+            except SinkError as error:
+                log.error("stream %s: %s", control.name, error)
+                await self._close(ws, Close.NO_CODEC, "the encoder cannot be had")
+        return ws
+
+    async def _converse(self, ws: web.WebSocketResponse, conversation: Conversation) -> None:
+        """Passes on what the client says, until the connection ends. Raises ProtocolError, SinkError."""
+        patience: float | None = HELLO_SECONDS
+        while not conversation.finished:
+            try:
+                message = await ws.receive(timeout=patience)
+            except TimeoutError:
+                raise ProtocolError(Close.NO_HELLO, f"no hello within {HELLO_SECONDS:g} s") from None
+            if message.type == WSMsgType.TEXT:
+                conversation.receive(message.data)
+            elif message.type == WSMsgType.BINARY:
+                raise ProtocolError(Close.BAD_MESSAGE, "clients send text frames only")
+            else:
+                return
+            patience = None
+
+    async def _close(self, ws: web.WebSocketResponse, code: int, why: str) -> None:
+        """Closes with that code; a peer that does not read its close is cut off."""
+        try:
+            await asyncio.wait_for(ws.close(code=code, message=why.encode()[:120]), CLOSE_SECONDS)
+        except (TimeoutError, ConnectionError, RuntimeError):
+            transport = self._sockets.get(ws)
+            if transport is not None:
+                cast(asyncio.WriteTransport, transport).abort()
