@@ -29,6 +29,7 @@ examples:
   ambient play forest                        play a bundled scene on the sound card, for ever
   ambient serve forest cafe --port 8765      stream two scenes, with a page on http://127.0.0.1:8765/
   ambient render shore --seconds 600 --out shore.flac
+  ambient render cave --seconds 60 --loop --out cave.wav
   ambient clip "light rain on a tent" --seconds 10 --seed 1 --out tent.wav
   ambient new "a rainy harbour at night"     a first scene to change while it plays
   ambient check my_scene.yaml                every mistake at once, with its line
@@ -101,6 +102,13 @@ def _live_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sound-device", metavar="NAME|N", help="sound card, as `ambient devices` lists them")
     parser.add_argument("--quiet", action="store_true", help="no status line")
     parser.add_argument(
+        "--record",
+        type=pathlib.Path,
+        metavar="LOG",
+        help="write what is done to the scene, and what depends on timing, so that `--replay` gives the same night "
+        "again; with several scenes a folder, one log each",
+    )
+    parser.add_argument(
         "--no-reload", dest="reload", action="store_false", help="do not listen for changes of the scene files"
     )
     _model_options(parser)
@@ -126,7 +134,8 @@ def build_parser() -> argparse.ArgumentParser:
         return sub
 
     play = add("play", "live", "play a scene on the sound card, for ever")
-    play.add_argument("scene", help="a scene file, or the name of a bundled scene")
+    play.add_argument("scene", nargs="?", help="a scene file, or the name of a bundled scene")
+    play.add_argument("--replay", type=pathlib.Path, metavar="LOG", help="a recorded session instead of a scene")
     _live_options(play)
 
     serve = add("serve", "live", "stream scenes: a page, WebSockets and HTTP audio; and the sound card if there is one")
@@ -152,8 +161,11 @@ def build_parser() -> argparse.ArgumentParser:
     _live_options(serve)
 
     render = add("render", "render", "render a scene to a file, faster than real time")
-    render.add_argument("scene", help="a scene file, or the name of a bundled scene")
-    render.add_argument("--seconds", type=_seconds, required=True, metavar="N", help="length, kept exactly")
+    render.add_argument("scene", nargs="?", help="a scene file, or the name of a bundled scene")
+    render.add_argument("--seconds", type=_seconds, metavar="N", help="length, kept exactly")
+    render.add_argument(
+        "--replay", type=pathlib.Path, metavar="LOG", help="a session that `--record` wrote, instead of a scene"
+    )
     render.add_argument("--out", required=True, metavar="FILE", help=".wav, .flac, .opus, .ogg or .mp3")
     render.add_argument("--seed", type=int, metavar="S", help="seed of every random choice (default: the scene's)")
     render.add_argument("--joins", metavar="FILE.json", help="write where clips were joined")
@@ -163,6 +175,13 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="write each layer to a file of its own too, before programme loudness and limiter",
     )
+    render.add_argument(
+        "--loop",
+        action="store_true",
+        help="an ending that leads back into the beginning, for games that want a file; the length is rounded to "
+        "whole latent frames",
+    )
+    render.add_argument("--state", metavar="NAME", help="begin in this state and stay there")
     render.add_argument("--solo", metavar="LAYER", help="only this layer")
     render.add_argument(
         "--set",

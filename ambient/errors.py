@@ -7,6 +7,7 @@
     │   ├── OutOfMemory       the device is too small for the request
     │   └── BadClip           the model gave something that must not be heard
     ├── SinkError             the sound cannot leave (sound card, file, socket, encoder)
+    ├── ReplayError           a recorded session that cannot be read, or does not lead to the same night
     ├── WeatherError          a weather report that cannot be had or read
     └── ProtocolError         a peer broke the stream protocol (carries a close code)
 
@@ -28,6 +29,7 @@ __all__ = [
     "OutOfMemory",
     "Problem",
     "ProtocolError",
+    "ReplayError",
     "SceneError",
     "SinkError",
     "WeatherError",
@@ -84,6 +86,10 @@ class BadClip(BackendError):
 
 class SinkError(AmbientError):
     """Sound that cannot leave: sound card, file, encoder or socket."""
+
+
+class ReplayError(AmbientError):
+    """A recorded session that cannot be read, or whose replay departs from what was recorded."""
 
 
 class WeatherError(AmbientError):

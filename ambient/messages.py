@@ -224,6 +224,8 @@ class ClipRequest:
     steps: int
     guidance: float
     tail: Tail | None = None
+    head: Tail | None = None
+    """What the clip leads into: the last ``kept`` latent frames of it, equal to these in the end. For loops."""
     one_shot: bool = False
     """A single event rather than a stretch of a bed: begins and ends by itself."""
     model: str = "bundled"

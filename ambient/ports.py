@@ -41,7 +41,7 @@ class Backend(Protocol):
         """Makes one batch of clips, answers in the order of the requests, never raises for a single bad clip, only
         what ``on_step`` raises.
 
-        The first ``tail.kept`` latent frames of a clip equal its tail exactly.
+        The first ``tail.kept`` latent frames of a clip equal its tail exactly, the last ``head.kept`` its head.
         """
         ...
 

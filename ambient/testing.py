@@ -99,6 +99,8 @@ class FakeBackend:
         latents: Latents = np.random.default_rng(request.seed).standard_normal(shape).astype(np.float16)
         if request.tail is not None:
             latents[:, : request.tail.kept] = request.tail.latents
+        if request.head is not None:
+            latents[:, -request.head.kept :] = request.head.latents
         per = self._info.frames_per_latent
         first = request.start_frame // per
         parts: list[Audio] = []

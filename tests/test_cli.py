@@ -103,6 +103,33 @@ def test_stems_are_the_layers_in_time_with_the_mix(tmp_path: Path) -> None:
         assert np.dot(a, b) / np.sqrt(np.dot(a, a) * np.dot(b, b)) > 0.999
 
 
+def test_a_loop_leads_back_into_its_beginning(tmp_path: Path) -> None:
+    text = (
+        "scene: 1\nseed: 5\nlayers: {rain: steady rain, wind: {level: -9, prompt: a breeze}}\n"
+        "states: {dry: {layers: {rain: {mute: true}}, transitions: [{to: wet, after: 3s}]}, wet: {}}\n"
+    )
+    (tmp_path / "two.yaml").write_text(text)
+    given = ["--seconds", "12.5", "--state", "wet", "--loop", "--out", "a.wav", "--stems", "stems"]
+    done = ambient("render", "two.yaml", *given, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    mix, _ = sf.read(tmp_path / "a.wav")
+    stems = [sf.read(p)[0] for p in sorted((tmp_path / "stems").iterdir())]
+    assert mix.shape == (156 * 3840, 2) and [s.shape for s in stems] == [mix.shape] * 2
+    # the seam's step of level and colour is within those of the sound itself
+    twice = np.concatenate([mix, mix]).mean(1)
+    power = np.log(
+        np.abs(np.fft.rfft(twice[: len(twice) // 4800 * 4800].reshape(-1, 4800) * np.hanning(4800)))[:, 5:] + 1e-9
+    )
+    power = power[:, : power.shape[1] // 100 * 100].reshape(len(power), -1, 100).mean(2)
+    steps = np.linalg.norm(power[8:] - power[:-8], axis=1)
+    seam = len(mix) // 4800 - 4
+    assert steps[seam - 8 : seam + 4].max() <= 1.5 * np.percentile(steps[: seam - 20], 99)
+    refused = ambient("render", "two.yaml", "--seconds", "3", "--loop", "--out", "b.wav", cwd=tmp_path)
+    assert refused.returncode == 1 and "a loop has at least 8" in refused.stderr
+    unknown = ambient("render", "two.yaml", "--seconds", "9", "--state", "wett", "--out", "b.wav", cwd=tmp_path)
+    assert unknown.returncode == 1 and "no state 'wett', only dry, wet" in unknown.stderr
+
+
 def test_clips_come_in_the_order_given(tmp_path: Path) -> None:
     done = ambient(
         "clip",

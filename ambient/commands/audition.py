@@ -60,10 +60,8 @@ def measure(scene: Scene, generator: Generator, seconds: float) -> Iterator[tupl
     Raises BackendError where a clip cannot be made.
     """
     for number, name in enumerate(scene.states):
-        resting = {n: s.model_copy(update={"transitions": []}) for n, s in scene.states.items()}
-        alone = scene.model_copy(update={"start": name, "states": resting, "transitions": []})
         # a seed for each state, so that answers to the engine before are known as such
-        engine = Engine(alone, generator, Options(seed=scene.seed + number, live=False, loudness=False))
+        engine = Engine(scene.staying(name), generator, Options(seed=scene.seed + number, live=False, loudness=False))
         sink = _Collected()
         render(engine, sink, frames(seconds))
         sound = np.concatenate(sink.parts)

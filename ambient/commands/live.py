@@ -15,9 +15,11 @@ from typing import Any
 
 from ambient.commands.mute import check_mute
 from ambient.commands.reload import SceneFile
+from ambient.commands.replay import play_again
 from ambient.commands.weather import weather_polls
 from ambient.engine.clocks import RealClock
 from ambient.engine.core import Engine, Options
+from ambient.engine.journal import Recorder
 from ambient.engine.live import LiveStream
 from ambient.errors import AmbientError, SinkError
 from ambient.generate.cache import CachingGenerator, ClipCache
@@ -39,6 +41,10 @@ log = logging.getLogger("ambient")
 def run(given: argparse.Namespace) -> int:
     """Runs the command that was given, until it is interrupted."""
     playing = given.command == "play"
+    if playing and given.replay is not None:
+        return play_again(given, _sound_card(given, required=True), _Ending())
+    if playing and given.scene is None:
+        raise AmbientError("play needs a SCENE, or --replay LOG")
     paths = [find_scene(given.scene)] if playing else _scene_files(given.scenes or [given.default_scene])
     scenes = [(path, load_scene(path)) for path in paths]
     stems = [path.stem for path in paths]
@@ -63,11 +69,13 @@ def _stream(
     served: list[tuple[LiveStream, Hub]] = []
     files: dict[str, SceneFile] = {}
     polls: list[WeatherPoll] = []
+    recorders: list[Recorder] = []
     server = None
     try:
         for i, (path, scene) in enumerate(scenes):
             name = path.stem
-            info = describe(given.model or scene.model or "bundled")
+            model = given.model or scene.model or "bundled"
+            info = describe(model)
             generator = _generator(generators, info, given)
             clock = RealClock()
             sinks: list[Sink] = []
@@ -77,7 +85,14 @@ def _stream(
             if i == 0 and card is not None:
                 sinks.append(card)
                 card.follow(clock)
+            recorder = None
+            if given.record is not None:
+                recorder = Recorder(given.record / f"{name}.jsonl" if len(scenes) > 1 else given.record, model)
+                recorders.append(recorder)
+                generator = recorder.generator(generator)
             engine = Engine(scene, generator, Options(seed=given.seed, steps=given.steps, mute=frozenset(given.mute)))
+            if recorder is not None:
+                recorder.follow(engine)
             rests = hub is not None and card not in sinks and given.rest_after > 0
             stream = LiveStream(
                 name,
@@ -122,6 +137,8 @@ def _stream(
             poll.stop()
         for stream in streams:
             stream.stop()
+        for recorder in recorders:
+            recorder.close()
         if server is not None:
             server.stop()
         if card is not None:

@@ -45,7 +45,7 @@ class SceneFile:
             log.error("%s has mistakes; the version before it plays on\n%s", self._path, error)
             return False
         self._stream.report([])
-        if scene == self.scene:
+        if scene.model_dump() == self.scene.model_dump():  # comments alone
             return False
         self.scene = scene
         self._stream.replace_scene(scene)

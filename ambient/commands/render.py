@@ -19,6 +19,7 @@ from ambient.commands.weather import weather_by_clock
 from ambient.engine.bed import Accepted, Bed
 from ambient.engine.core import Engine, Options
 from ambient.engine.offline import render
+from ambient.engine.replay import Replay
 from ambient.errors import AmbientError, BackendError, SinkError
 from ambient.generate.catalogue import describe
 from ambient.generate.worker import ProcessGenerator
@@ -37,11 +38,15 @@ from ambient.messages import (
 )
 from ambient.plan import Ladder, clip_seed, layer_seed
 from ambient.ports import Generator
-from ambient.scene import find_scene, load_scene
+from ambient.scene import Scene, find_scene, load_scene
 from ambient.sinks.file import open_file_sink
+from ambient.sinks.loop import OVERLAP_FRAMES, LoopSink
 from ambient.sound import Limiter
 
 __all__ = ["run"]
+
+LEAST_LOOP_FRAMES = frames(8.0)
+"""Below it a loop is heard as one."""
 
 
 def run(given: argparse.Namespace) -> int:
@@ -50,33 +55,47 @@ def run(given: argparse.Namespace) -> int:
 
 
 def _render(given: argparse.Namespace) -> int:
-    scene = load_scene(find_scene(given.scene))
-    if given.solo is not None and given.solo not in scene.layers:
-        raise AmbientError(f"--solo: the scene has no layer {given.solo!r}, only {', '.join(scene.layers)}")
-    check_mute(given.mute, [scene])
-    for _, event in given.timed:
-        if event not in scene.events:
-            raise AmbientError(
-                f"--at: the scene has no event {event!r}, only {', '.join(scene.events) or 'none at all'}"
-            )
+    replay = _replayed(given) if given.replay is not None else None
+    if replay is None and (given.scene is None or given.seconds is None):
+        raise AmbientError("render needs a SCENE and --seconds, or --replay LOG")
+    if replay is not None and given.loop:
+        raise AmbientError("--loop: a recorded session ends where it ended; loops are rendered from a SCENE")
+    scene = load_scene(find_scene(given.scene)) if replay is None else replay.scene
+    if given.state is not None:
+        scene = _staying(scene, given.state)
+    _check(given, scene)
     inputs = weather_by_clock(given, scene)
-    info = describe(given.model or scene.model or "bundled")
-    length = frames(given.seconds)
+    info = describe(given.model or (scene.model if replay is None else replay.model["name"]) or "bundled")
+    length = frames(given.seconds) if given.seconds is not None or replay is None else replay.length_frames
+    if given.loop:
+        length = _whole(length, info.frames_per_latent)
     sink = open_file_sink(given.out, length)
+    heard = length + OVERLAP_FRAMES if given.loop else length
     generator: Generator | None = None
     started = time.monotonic()
     finished = False
     try:
         generator = ProcessGenerator(info, device=given.device, threads=given.threads)
-        options = Options(seed=given.seed, live=False, steps=given.steps, solo=given.solo, mute=frozenset(given.mute))
-        engine = Engine(scene, generator, options)
+        if replay is not None:
+            engine, step = replay.engine(generator), replay.step
+        else:
+            options = Options(
+                seed=given.seed,
+                live=False,
+                steps=given.steps,
+                solo=given.solo,
+                mute=frozenset(given.mute),
+                loop_frames=length if given.loop else None,
+            )
+            engine = Engine(scene, generator, options)
+            step = engine.step
         for name, value in given.assignments:
             try:
                 engine.set_param(name, value)
             except ValueError as error:
                 raise AmbientError(f"--set: {error}") from error
         fire = [(frames(at), event) for at, event in given.timed]
-        with _bar(length, pathlib.Path(given.out).name) as bar:
+        with _bar(heard, pathlib.Path(given.out).name) as bar:
 
             def progress(done: int, engine: Engine) -> None:
                 bar.update(done / RATE - bar.n)
@@ -86,8 +105,9 @@ def _render(given: argparse.Namespace) -> int:
             with contextlib.ExitStack() as stack:
                 if given.stems is not None:
                     layers = [n for n in scene.layers if given.solo in (None, n)]
-                    engine.on_layers = stack.enter_context(Stems(given.stems, layers, length)).write
-                render(engine, sink, length, fire=fire, inputs=inputs, progress=progress)
+                    engine.on_layers = stack.enter_context(Stems(given.stems, layers, length, given.loop)).write
+                out = LoopSink(sink, length) if given.loop else sink
+                render(engine, out, heard, fire=fire, inputs=inputs, progress=progress, step=step)
         sink.close()
         finished = True
     finally:
@@ -105,9 +125,9 @@ def _render(given: argparse.Namespace) -> int:
     took = time.monotonic() - started
     report = {
         "out": given.out,
-        "seconds": given.seconds,
+        "seconds": length / RATE,
         "took_seconds": round(took, 2),
-        "times_real_time": round(given.seconds / took, 2),
+        "times_real_time": round(length / RATE / took, 2),
         "clips": engine.counts.clips,
         "latents": engine.counts.latents,
         "joins": sum(map(len, joins.values())),
@@ -118,10 +138,48 @@ def _render(given: argparse.Namespace) -> int:
         print(json.dumps(report, indent=1))
     else:
         print(
-            f"{given.out}: {given.seconds:g} s in {took:.1f} s ({report['times_real_time']} times real time), "
+            f"{given.out}: {length / RATE:g} s in {took:.1f} s ({report['times_real_time']} times real time), "
             f"{report['clips']} clips, {report['joins']} joins"
         )
     return 0
+
+
+def _check(given: argparse.Namespace, scene: Scene) -> None:
+    if given.solo is not None and given.solo not in scene.layers:
+        raise AmbientError(f"--solo: the scene has no layer {given.solo!r}, only {', '.join(scene.layers)}")
+    check_mute(given.mute, [scene])
+    for _, event in given.timed:
+        if event not in scene.events:
+            raise AmbientError(
+                f"--at: the scene has no event {event!r}, only {', '.join(scene.events) or 'none at all'}"
+            )
+
+
+def _whole(length: int, unit: int) -> int:
+    """The nearest length that a loop can have: a whole number of latent frames, longer than its overlap."""
+    least = -(-LEAST_LOOP_FRAMES // unit) * unit
+    if length < least:
+        raise AmbientError(f"--seconds: a loop has at least {least / RATE:g} s")
+    return max(1, round(length / unit)) * unit
+
+
+def _staying(scene: Scene, state: str) -> Scene:
+    """The scene as if it began in a state and never left it."""
+    if state not in scene.states:
+        raise AmbientError(f"--state: the scene has no state {state!r}, only {', '.join(scene.states)}")
+    return scene.staying(state)
+
+
+def _replayed(given: argparse.Namespace) -> Replay:
+    theirs = ("scene", "state", "seed", "steps", "solo", "mute", "assignments", "timed", "weather")
+    if both := [n for n in theirs if getattr(given, n) not in (None, [])]:
+        names = {"scene": "SCENE", "assignments": "--set", "timed": "--at"}
+        said = ", ".join(names.get(n, f"--{n}") for n in both)
+        raise AmbientError(f"--replay: the session says this by itself; leave out {said}")
+    replay = Replay(given.replay)
+    if given.seconds is not None and frames(given.seconds) > replay.length_frames:
+        raise AmbientError(f"--seconds: the session was {replay.length_frames / RATE:g} s long")
+    return replay
 
 
 def _clip(given: argparse.Namespace) -> int:

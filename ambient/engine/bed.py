@@ -61,6 +61,8 @@ class Bed:
         self._anchor = LayerAnchor()
         self._joins_ahead: list[int] = []
         self._width = 1.0
+        self._opens = False
+        """Whether it sounds from the scene's very beginning."""
         self._best: tuple[float, Clip] | None = None
         """Join score and clip of the best try so far, while a clip is made again."""
 
@@ -68,6 +70,7 @@ class Bed:
         """The layer is about to be heard: its playhead moves again."""
         if not self.playing:
             self.playing = True
+            self._opens |= clock_frame == 0
             self.head += (clock_frame - self.head) % self._per
 
     def stop(self) -> None:
@@ -89,8 +92,9 @@ class Bed:
         guidance: float,
         steps: int | None = None,
         hurried_steps: int | None = None,
+        loop_frame: int | None = None,
     ) -> ClipRequest | None:
-        """The clip that is needed next; ``wanted`` takes clock frames."""
+        """The clip that is needed next; ``wanted`` takes clock frames, and so does ``loop_frame``."""
         offset = clock_frame - self.head
         steps = min(rung.steps, steps or rung.steps)
         return self.plan.next_request(
@@ -103,6 +107,7 @@ class Bed:
             hurried_steps=hurried_steps and min(steps, hurried_steps),
             guidance=guidance,
             long_clips=rung.long_clips,
+            loop_frame=loop_frame - offset if loop_frame is not None and self._opens else None,
         )
 
     def receive(self, clip: Clip, repair_frames: int | None) -> Accepted | Refused:

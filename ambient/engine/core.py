@@ -10,7 +10,7 @@ import collections
 import functools
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -80,6 +80,11 @@ class Options:
     """Offline, mixing goes on for so long after a request, while the clip is made."""
     guidance: float | None = None
     loudness: bool = True
+    loop_frames: int | None = None
+    """Offline: when the beginning is to come again, a whole number of latent frames. Layers that sound from the
+    beginning are led back into it."""
+    began: datetime | None = None
+    """Live, the time of day that frame 0 stands for, where the scene's clock does not say; None: now."""
 
 
 @dataclass(slots=True)
@@ -116,6 +121,8 @@ class Engine:
 
     def __init__(self, scene: Scene, generator: Generator, options: Options | None = None) -> None:
         self.options = options or Options()
+        if self.options.live and self.options.began is None:
+            self.options = replace(self.options, began=datetime.now(UTC))
         self.scene = scene
         self.generator = generator
         self.machine = self._machine(scene)
@@ -141,6 +148,9 @@ class Engine:
         self._priming = False
         self.on_layers: Callable[[Mapping[str, Audio]], None] | None = None
         """Called with every layer's share of each block, before loudness and limiter: they sum to the mix."""
+        self.on_note: Callable[[str, Mapping[str, Any]], None] | None = None
+        """Called with what is done to the scene from outside, once it is done, and with every fault."""
+        self._awoken = False
         self._wired()
 
     @property
@@ -169,6 +179,8 @@ class Engine:
 
     def step(self) -> Block:
         """Makes the next block. Raises BackendError where offline rendering cannot go on."""
+        if not self._blocks:
+            self._note("begin")
         events = self._happened + self.machine.advance(self.frame)
         self._happened = []
         self.moment = self.machine.look(self.frame)
@@ -182,7 +194,10 @@ class Engine:
         if self._blocks % PLAN_EVERY_BLOCKS == 0 or events or idle:
             self._plan()
         audio, fallback, shot_events = self._mix()
-        block = Block(self.frame, audio, tuple(events + shot_events), fallback=fallback)
+        awoken, self._awoken = self._awoken, False
+        if awoken:
+            audio = audio * np.linspace(0.0, 1.0, len(audio), dtype=np.float32)[:, None]
+        block = Block(self.frame, audio, tuple(events + shot_events), discontinuity=awoken, fallback=fallback)
         self.frame += BLOCK_FRAMES
         self._blocks += 1
         return block
@@ -190,7 +205,8 @@ class Engine:
     def skip(self, length_frames: int) -> None:
         """Lets time pass unheard: the scene moves on, the sound that is ready waits. Rounded down to whole latents.
 
-        Events of the meantime are not reported. For a stream that nobody has listened to for a while.
+        Events of the meantime are not reported, and the next block fades in. For a stream that nobody has listened to
+        for a while.
         """
         step = math.lcm(BLOCK_FRAMES, self.generator.info.frames_per_latent)
         self.frame += length_frames // step * step
@@ -198,18 +214,23 @@ class Engine:
         self.moment = self.machine.look(self.frame)
         for shots in self.shots.values():
             shots.bank.rest()
+        self._awoken = True
+        self._note("skip", frames=length_frames)
 
     def fire(self, event: str) -> None:
         """Fires a named event with the next block. Raises ValueError."""
         self._reach().fire(event)
+        self._note("fire", event=event)
 
     def set_param(self, name: str, value: float) -> None:
         """Sets a parameter from the next block on. Raises ValueError."""
         self._reach().set_param(name, value)
+        self._note("param", name=name, value=value)
 
     def feed(self, source: str, value: float) -> None:
         """A value from an input, such as ``weather.wind``, from the next block on. What nobody reads is ignored."""
         self._reach().feed(source, value)
+        self._note("feed", source=source, value=value)
 
     def feed_all(self, inputs: Inputs) -> None:
         """What inputs say at the scene time of the next block."""
@@ -219,6 +240,7 @@ class Engine:
     def go(self, state: str, over_seconds: float | None = None) -> None:
         """Starts a transition with the next block. Raises ValueError."""
         self._reach().go(state, over_seconds)
+        self._note("state", state=state, over_seconds=over_seconds)
 
     def _reach(self) -> Machine:
         """The machine, brought to the next block, so that what is done to it bears that block's frame."""
@@ -251,11 +273,14 @@ class Engine:
         self._loudness.target_lufs = scene.loudness
         self.moment = self.machine.look(self.frame)
         self._wired()
+        self._note("scene", name=scene.name, text=scene.text)
+
+    def _note(self, what: str, **how: Any) -> None:
+        if self.on_note is not None:
+            self.on_note(what, how)
 
     def _machine(self, scene: Scene) -> Machine:
-        """Live, a scene whose clock says nothing else begins at the present time of day."""
-        now = datetime.now(UTC) if self.options.live else None
-        return Machine(scene, seed=self.options.seed, live_start=now)
+        return Machine(scene, seed=self.options.seed, live_start=self.options.began)
 
     def _expected_lufs(self) -> float | None:
         """Loudness to expect of the first moment, from the layers' gains and the models' nominal level."""
@@ -347,6 +372,7 @@ class Engine:
         """Notes a fault, for status and log."""
         self.faults.append(text)
         self.fault_count += 1
+        self._note("fault", text=text)
 
     # ---- asking for what is needed next
 
@@ -390,6 +416,7 @@ class Engine:
                 guidance=self._guidance(now),
                 steps=now.steps,
                 hurried_steps=self._hurried_steps(),
+                loop_frame=self.options.loop_frames,
             )
             changed |= bed.plan.changed
             before += bed.plan.changed and not in_flight

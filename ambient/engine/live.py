@@ -7,7 +7,6 @@ import math
 import queue
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -173,8 +172,6 @@ class LiveStream:
                 elif self._engine.frame - self._heard_frame > self._idle_frames:
                     self._rest()
                     base = self._clock.now_frame() - self._engine.frame
-                    self._deliver(self._awoken(self._engine.step()))
-                    continue
                 self._deliver(self._engine.step())
             self._fade_out()
         except Exception:
@@ -193,12 +190,6 @@ class LiveStream:
         self._engine.skip(self._clock.now_frame() - since)
         self._heard_frame = self._engine.frame
         log.info("stream %s is heard again", self._name)
-
-    @staticmethod
-    def _awoken(block: Block) -> Block:
-        """The first block after a rest, faded in."""
-        rise = np.linspace(0.0, 1.0, len(block.audio), dtype=np.float32)[:, None]
-        return replace(block, audio=block.audio * rise, discontinuity=True)
 
     def _prime(self) -> None:
         waited = self._clock.now_frame() + frames(PRIME_SECONDS)

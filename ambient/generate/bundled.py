@@ -150,13 +150,18 @@ class BundledBackend:
 
     def _trouble(self, request: ClipRequest) -> str:
         """Why a request cannot be served, or nothing."""
-        info, tail = self._info, request.tail
+        info = self._info
         if not 1 <= request.latent_frames <= info.max_latent_frames:
             return f"a clip has 1 to {info.max_latent_frames} latent frames, not {request.latent_frames}"
         if request.start_frame % info.frames_per_latent:
             return f"a clip starts at a multiple of {info.frames_per_latent} frames, not at {request.start_frame}"
-        if tail is not None and (tail.latents.shape[0] != info.latent_channels or tail.kept > request.latent_frames):
-            return f"a tail of shape {tail.latents.shape} does not fit {info.latent_channels} x {request.latent_frames}"
+        known = 0
+        for end in (request.tail, request.head):
+            known += end.kept if end else 0
+            if end and (end.latents.shape[0] != info.latent_channels or known > request.latent_frames):
+                return (
+                    f"a tail of shape {end.latents.shape} does not fit {info.latent_channels} x {request.latent_frames}"
+                )
         return ""
 
     def _safely(self, batch: list[ClipRequest], steps: int) -> Sequence[Clip | ClipFailure]:
@@ -174,13 +179,18 @@ class BundledBackend:
         began = time.perf_counter()
         z = self._sample(batch, steps).cpu().numpy()
         for i, request in enumerate(batch):
+            kept = request.tail.kept if request.tail else 0
             if request.tail is not None:
-                z[i] = ease_seam(z[i], request.tail.kept)
+                z[i] = ease_seam(z[i], kept)
+            if request.head is not None:  # the other seam, as time runs backwards
+                z[i, :, kept:] = ease_seam(z[i, :, kept:][:, ::-1], request.head.kept)[:, ::-1]
         self.on_step()
         stored = z.astype(np.float16)
         for i, request in enumerate(batch):
             if request.tail is not None:
                 stored[i, :, : request.tail.kept] = request.tail.latents
+            if request.head is not None:
+                stored[i, :, -request.head.kept :] = request.head.latents
         sound = self._codec.decode(
             torch.from_numpy(stored.astype(np.float32)).to(self._device),
             [r.start_frame for r in batch],
@@ -207,6 +217,9 @@ class BundledBackend:
             if request.tail is not None:
                 known[i, :, : request.tail.kept] = torch.from_numpy(request.tail.latents.astype(np.float32))
                 mask[i, :, : request.tail.kept] = 1.0
+            if request.head is not None:
+                known[i, :, -request.head.kept :] = torch.from_numpy(request.head.latents.astype(np.float32))
+                mask[i, :, -request.head.kept :] = 1.0
         one_shot = torch.tensor([float(r.one_shot) for r in batch])
         wanted = condition(torch.stack([self._reader.mix(replace(r.prompt, avoid="")) for r in batch]), one_shot)
         avoided = condition(torch.stack([self._reader.text(r.prompt.avoid) for r in batch]), one_shot)
@@ -248,7 +261,10 @@ class BundledBackend:
         meaning = torch.stack([self._reader.mix(replace(r.prompt, avoid="")) for r in batch])
         mean, spread = (u.to(x) for u in self._reader.usual(meaning))
         kept = torch.tensor([r.tail.kept if r.tail else -_RAMP for r in batch], device=x.device)[:, None]
-        ramp = ((torch.arange(x.shape[2], device=x.device) - kept) / _RAMP).clamp(0, 1)[:, None]
+        length = x.shape[2]
+        ends = [length - r.head.kept if r.head else length + _RAMP for r in batch]
+        frame, end = torch.arange(length, device=x.device), torch.tensor(ends, device=x.device)[:, None]
+        ramp = (torch.minimum(frame - kept, end - frame) / _RAMP).clamp(0, 1)[:, None]
         here = (x * ramp).sum(2) / ramp.sum(2).clamp_min(1e-6) - mean
         excess = here - here.clamp(-_STRAY * spread, _STRAY * spread)
         beds = torch.tensor([not r.one_shot for r in batch], device=x.device)[:, None]

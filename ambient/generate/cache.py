@@ -1,6 +1,6 @@
 """Keeps clips on disk, so that a scene heard before starts at once, before the model has loaded.
 
-Only clips whose outcome is certain are kept: the same model, prompt mix, length, seeds, steps and tail give the
+Only clips whose outcome is certain are kept: the same model, prompt mix, length, seeds, steps, tail and head give the
 same clip. The cache is bounded; the clips that were not asked for longest go first. Losing it loses nothing.
 """
 
@@ -44,7 +44,7 @@ class ClipCache:
 
     def key(self, info: ModelInfo, request: ClipRequest) -> str:
         """What the clip depends on, as a hexadecimal digest."""
-        tail = b"" if request.tail is None else request.tail.latents.tobytes()
+        known = b"/".join(b"" if x is None else x.latents.tobytes() for x in (request.tail, request.head))
         text = repr(
             (
                 info.fingerprint,
@@ -59,7 +59,7 @@ class ClipCache:
                 request.one_shot,
             )
         )
-        return hashlib.blake2b(text.encode() + tail, digest_size=20).hexdigest()
+        return hashlib.blake2b(text.encode() + known, digest_size=20).hexdigest()
 
     def get(self, info: ModelInfo, request: ClipRequest) -> Clip | None:
         """The clip, if it is there and whole."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ambient.messages import RATE, Clip, ClipKey, ClipRequest, ModelInfo, PromptMix, Tail
+from ambient.messages import RATE, Clip, ClipKey, ClipRequest, Latents, ModelInfo, PromptMix, Tail
 from ambient.plan.seeds import clip_seed, layer_seed
 from ambient.plan.track import LatentTrack
 
@@ -25,6 +25,10 @@ SCARCE_FRAMES = 3 * RATE
 """Less sound than this in front of the playhead is added to in short, quick clips, so that no other layer waits."""
 FADE_FRAMES = round(0.3 * RATE)
 FIRST_FADE_FRAMES = round(0.05 * RATE)
+LOOP_SECONDS = 1.6
+"""How much of its beginning a loop is led into."""
+BRIDGE_SECONDS = 2.0
+"""Least new sound between what was there and the beginning that it leads into."""
 MARGIN_FRAMES = round(0.04 * RATE)
 """Least distance of a join from the playhead."""
 
@@ -61,6 +65,8 @@ class BedPlan:
         self.track = LatentTrack()
         self.shift = 0
         self.pending: ClipRequest | None = None
+        self.opening: Latents | None = None
+        """The layer's first latents, which a loop leads back into."""
         self._seed = scene_seed
         self._noise_seed = layer_seed(scene_seed, name, "noise")
         self._mixes: list[tuple[int, PromptMix]] = []
@@ -76,6 +82,8 @@ class BedPlan:
         self._hurried_kept = min(self.kept_latents, 2 * info.edge_latents + max(2, round(0.16 * per_second)))
         self._new_hurried = round(1.28 * per_second)
         self._new_short = round(2.56 * per_second)
+        self._loop = min(round(LOOP_SECONDS * per_second), self._clip // 4)
+        self._bridge = min(round(BRIDGE_SECONDS * per_second), self._clip // 4)
 
     @property
     def end_frame(self) -> int:
@@ -117,14 +125,19 @@ class BedPlan:
         guidance: float,
         hurried_steps: int | None = None,
         long_clips: bool = False,
+        loop_frame: int | None = None,
     ) -> ClipRequest | None:
         """The clip that this layer needs next, or None.
 
         ``now_frame`` is the local frame at the playhead, ``wanted`` gives the mix that the scene asks for at a
         local frame, ``offset_frames`` leads from local to clock frames, ``ahead_frames`` is how much sound to
         keep ready, ``lead_frames`` the time that a hurried clip needs until it can be heard, and
-        ``hurried_steps`` its denoising steps where time presses.
+        ``hurried_steps`` its denoising steps where time presses. At ``loop_frame``, a local frame, the layer's
+        beginning is to be heard again: the last clip is painted between what was before and that.
         """
+        meet = None if loop_frame is None or self.opening is None else self._position(loop_frame)
+        if meet is not None and self.track.end > meet:
+            return None  # closed
         cut = self._cut(now_frame + lead_frames, wanted)
         self.changed = cut is not None
         if self.pending is not None:
@@ -133,11 +146,13 @@ class BedPlan:
             return None
         if cut is not None:
             kept = min(self._hurried_kept, cut - self.track.start)
+            new, head = self._towards(meet, cut, kept, self._new_hurried)
             return self._request(
                 cut,
                 kept,
-                self._new_hurried,
+                new,
                 wanted,
+                head=head,
                 offset_frames=offset_frames,
                 steps=hurried_steps or steps,
                 guidance=guidance,
@@ -155,11 +170,13 @@ class BedPlan:
             if leap <= STEP_DISTANCE:
                 break
             new = max(self._new_short, new * 2 // 3)
+        new, head = self._towards(meet, start, kept, new)
         return self._request(
             start,
             kept,
             new,
             wanted,
+            head=head,
             offset_frames=offset_frames,
             steps=hurried_steps or steps if hurried else steps,
             guidance=guidance,
@@ -191,6 +208,8 @@ class BedPlan:
         kept = request.tail.kept if request.tail else 0
         start = request.start_frame // self.info.frames_per_latent
         self.track.put(start, kept, clip.latents)
+        if self.opening is None and not self._mixes:
+            self.opening = clip.latents[:, : self._loop].copy()
         cut = start + kept
         self._mixes = [m for m in self._mixes if m[0] < cut] + [(cut, request.prompt)]
         self._forget(now_frame)
@@ -229,6 +248,15 @@ class BedPlan:
         """How often the present clip has failed so far."""
         return self._attempt
 
+    def _towards(self, meet: int | None, start: int, kept: int, new: int) -> tuple[int, Tail | None]:
+        """New latent frames from ``start`` on, and what they lead into, where a loop closes at ``meet``."""
+        if meet is None or self.opening is None:
+            return new, None
+        left = meet - start
+        if kept + left + self._loop <= self.info.max_latent_frames and left < new + self._bridge:
+            return left + self._loop, Tail(self.opening)
+        return min(new, left - self._bridge), None
+
     def _request(
         self,
         cut: int,
@@ -236,6 +264,7 @@ class BedPlan:
         new: int,
         wanted: Callable[[int], PromptMix],
         *,
+        head: Tail | None = None,
         offset_frames: int,
         steps: int,
         guidance: float,
@@ -253,6 +282,7 @@ class BedPlan:
             steps=steps,
             guidance=guidance,
             tail=Tail(self.track.cut(start, cut)) if kept else None,
+            head=head,
             model=self.info.name,
         )
         return self.pending
@@ -292,6 +322,9 @@ class BedPlan:
         cut = self._continued(request)
         end = request.start_frame // self.info.frames_per_latent + request.latent_frames
         return self._frame((cut + end) // 2)
+
+    def _position(self, local_frame: int) -> int:
+        return (local_frame - self.shift) // self.info.frames_per_latent
 
     def _frame(self, position: int) -> int:
         return position * self.info.frames_per_latent + self.shift

@@ -28,10 +28,12 @@ def load_scene(path: str | pathlib.Path) -> Scene:
 
 def parse_scene(raw: bytes | str, file: str = "scene.yaml") -> Scene:
     """The scene in a text. Raises SceneError."""
-    scene, problems = _parse(raw if isinstance(raw, bytes) else raw.encode(), file)
+    raw = raw if isinstance(raw, bytes) else raw.encode()
+    scene, problems = _parse(raw, file)
     if scene is None:
         raise SceneError([p for p in problems if p.severity == "error"])
-    return scene.model_copy(update={"warnings": tuple(problems), "name": pathlib.Path(file).stem})
+    known = {"warnings": tuple(problems), "name": pathlib.Path(file).stem, "text": raw.decode("utf-8-sig")}
+    return scene.model_copy(update=known)
 
 
 def check_scene(path: str | pathlib.Path) -> list[Problem]:
@@ -96,7 +98,7 @@ def _parse(raw: bytes, file: str) -> tuple[Scene | None, list[Problem]]:
     data = expand(source)
     scene: Scene | None = None
     if data is not None:
-        for extra in ("name", "warnings"):
+        for extra in ("name", "warnings", "text"):
             if extra in data:
                 source.error((extra,), f"unknown key {extra!r}", "a stream is named after its file", key=True)
                 del data[extra]

@@ -362,7 +362,7 @@ class Clock(Part):
 
 
 class Scene(Part):
-    """A whole scene. ``warnings`` is what the loader found that still runs."""
+    """A whole scene. ``warnings`` is what the loader found that still runs, ``text`` what it read."""
 
     scene: Literal[1]
     seed: int = Field(default=0, ge=0, lt=2**63)
@@ -382,8 +382,14 @@ class Scene(Part):
     transitions: list[Transition] = []
     name: str = Field(default="", exclude=True)
     warnings: tuple[Problem, ...] = Field(default=(), exclude=True)
+    text: str = Field(default="", exclude=True, repr=False)
 
     @property
     def first(self) -> str:
         """The state it starts in."""
         return self.start or next(iter(self.states))
+
+    def staying(self, state: str) -> Scene:
+        """The scene as if it began in a state and never left it by itself."""
+        states = {n: s.model_copy(update={"transitions": []}) for n, s in self.states.items()}
+        return self.model_copy(update={"start": state, "states": states, "transitions": []})

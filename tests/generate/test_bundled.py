@@ -80,6 +80,18 @@ def test_the_tail_is_kept_exactly(backend: BundledBackend) -> None:
     np.testing.assert_allclose(old, new, atol=2e-4)
 
 
+def test_a_clip_leads_into_what_is_to_come(backend: BundledBackend) -> None:
+    first = clip(backend, request("steady rain", frames=60))
+    head, tail = Tail(first.latents[:, :16]), Tail(first.latents[:, -16:])
+    wanted = replace(request("steady rain", frames=80, index=1, tail=tail), head=head)
+    bridge = clip(backend, wanted).latents.astype(np.float32)
+    np.testing.assert_array_equal(bridge[:, -16:], head.latents)
+    np.testing.assert_array_equal(bridge[:, :16], tail.latents)
+    # into both of them it leads in steps no larger than those within the sound
+    steps = np.linalg.norm(np.diff(bridge, axis=1), axis=0)
+    assert max(steps[15], steps[-16]) < 1.3 * np.percentile(steps[20:-20], 95)
+
+
 def test_single_events_come_at_a_level_and_end(backend: BundledBackend) -> None:
     for index, text in enumerate(["close thunder crack", "single tawny owl hoot"]):
         made = clip(backend, request(text, frames=56, index=index, steps=8, one_shot=True))

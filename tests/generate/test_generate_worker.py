@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -93,6 +94,18 @@ def test_every_request_is_answered_once_with_the_tail_kept(generator: Generator)
         if answer.request.tail is not None:
             np.testing.assert_array_equal(answer.latents[:, :6], tail.latents)
     assert generator.poll(0.0) == []
+
+
+def test_a_clip_leads_exactly_into_its_head(generator: Generator) -> None:
+    known = np.random.default_rng(0).standard_normal((4, 6)).astype(np.float16)
+    generator.submit(
+        [replace(request(0), head=Tail(known)), replace(request(1, tail=Tail(known)), head=Tail(known))], 60
+    )
+    for answer in collect(generator, 2):
+        assert isinstance(answer, Clip)
+        np.testing.assert_array_equal(answer.latents[:, -6:], known)
+        if answer.request.tail is not None:
+            np.testing.assert_array_equal(answer.latents[:, :6], known)
 
 
 def test_the_same_request_gives_the_same_clip_whoever_makes_it(generator: Generator) -> None:
@@ -239,8 +252,13 @@ def test_a_cached_clip_comes_back_the_same_without_the_model(tmp_path: Any) -> N
 
 @pytest.mark.parametrize(
     "other",
-    [request(1), request(0, "snow"), request(0, tail=Tail(np.zeros((4, 2), np.float16)))],
-    ids=["seed", "prompt", "tail"],
+    [
+        request(1),
+        request(0, "snow"),
+        request(0, tail=Tail(np.zeros((4, 2), np.float16))),
+        replace(request(0), head=Tail(np.zeros((4, 2), np.float16))),
+    ],
+    ids=["seed", "prompt", "tail", "head"],
 )
 def test_another_request_is_another_clip(tmp_path: Any, other: ClipRequest) -> None:
     cache = ClipCache(tmp_path)

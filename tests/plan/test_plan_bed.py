@@ -175,3 +175,42 @@ def test_whatever_comes_late_the_latents_stay_one_run_and_joins_lie_ahead(
         assert plan.track.end == start + request.latent_frames
         end = plan.track.end
     assert plan.track.end == end
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(100, 700),
+    st.lists(st.tuples(st.floats(0.0, 1.0), st.sampled_from([CALM, STORM])), max_size=3),
+)
+def test_a_loop_ends_with_the_very_latents_it_began_with(length: int, changes: list[tuple[float, PromptMix]]) -> None:
+    plan, loop = BedPlan("leaves", INFO, 7), length * PER
+    known = sorted((round(share * loop), i) for i, (share, _) in enumerate(changes))
+
+    def scene_at(now: int) -> PromptMix:
+        past = [i for at, i in known if at <= now]
+        return changes[past[-1]][1] if past else CALM
+
+    clips: list[Clip] = []
+    for now in range(0, loop, RATE // 2):
+        while True:
+            request = plan.next_request(
+                now,
+                lambda frame, now=now: scene_at(now),
+                offset_frames=0,
+                ahead_frames=10 * RATE,
+                lead_frames=RATE // 2,
+                steps=8,
+                guidance=2.0,
+                loop_frame=loop,
+            )
+            if request is None:
+                break
+            assert request.latent_frames <= INFO.max_latent_frames
+            clips.append(make(request))
+            placement = plan.peek(clips[-1], now)
+            assert placement is not None
+            plan.place(clips[-1], placement, now)
+    opening = clips[0].latents
+    kept = plan.track.end - length
+    assert kept * PER > RATE and len([c for c in clips if c.request.head]) >= 1
+    np.testing.assert_array_equal(plan.track.cut(length, length + kept), opening[:, :kept])
