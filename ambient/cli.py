@@ -36,6 +36,7 @@ examples:
   ambient simulate forest --hours 24         what would happen, without sound
   ambient graph my_scene.yaml --out states.svg
   ambient schema --out ambient.json          completion and help in your editor
+  ambient listen http://127.0.0.1:8765/#cafe --out cafe.flac
 """
 
 
@@ -253,6 +254,18 @@ def build_parser() -> argparse.ArgumentParser:
     explain.add_argument("stream", nargs="?", help="a stream's name (default: the first)")
     explain.add_argument("--url", default="http://127.0.0.1:8765", help="the server (default: %(default)s)")
     explain.add_argument("--json", action="store_true")
+
+    listen = add("listen", "listen", "listen to a running server: on the sound card, or into a file")
+    listen.add_argument("url", help="the server or one of its streams, such as http://192.168.1.5:8765/#forest")
+    listen.add_argument("--out", type=pathlib.Path, metavar="FILE", help=".wav, .flac, .opus, .ogg or .mp3")
+    listen.add_argument("--seconds", type=_seconds, metavar="N", help="how long (default: until it is interrupted)")
+    listen.add_argument(
+        "--codec",
+        choices=("s16le", "f32le", "opus"),
+        help="how the sound travels: 1.5, 3 or 0.13 Mbit/s (default: opus from another machine, else s16le)",
+    )
+    listen.add_argument("--token", metavar="T", help="where the server asks for one (default: $AMBIENT_TOKEN)")
+    listen.add_argument("--sound-device", metavar="NAME|N", help="sound card, as `ambient devices` lists them")
 
     models = add("models", "about", "list the models that are at hand")
     models.add_argument("--json", action="store_true")

@@ -487,7 +487,7 @@ def test_stopping_says_goodbye_within_two_seconds(served):
 
     async def listen():
         seen = []
-        async with connect(served.socket, on_message=lambda m: seen.append(m.type)) as stream:
+        async with connect(served.socket, on_message=lambda m: seen.append(m.type), reconnect=False) as stream:
             async for _ in stream:
                 if not ended:
                     ended.append("listening")

@@ -6,10 +6,8 @@ import argparse
 import json
 import pathlib
 import re
-import urllib.error
-import urllib.request
-from typing import Any
 
+from ambient.commands.ask import ask
 from ambient.errors import AmbientError
 from ambient.scene import draft_scene, draw_states, find_scene, load_scene, scene_schema
 
@@ -80,10 +78,10 @@ def _write(path: pathlib.Path, data: bytes) -> None:
 
 def _explain(given: argparse.Namespace) -> int:
     url = f"{given.url.rstrip('/')}/api/v1/streams"
-    streams = [given.stream] if given.stream else [row["name"] for row in _fetch(url)["streams"]]
+    streams = [given.stream] if given.stream else [row["name"] for row in ask(url)["streams"]]
     if not streams:
         raise AmbientError(f"{given.url} serves no stream")
-    status = _fetch(f"{url}/{streams[0]}")
+    status = ask(f"{url}/{streams[0]}")
     if given.json:
         print(
             json.dumps({k: status[k] for k in ("stream", "state", "previous", "blend", "params", "layers")}, indent=1)
@@ -101,15 +99,3 @@ def _explain(given: argparse.Namespace) -> int:
         for why in layer["why"]:
             print(f"  {why}")
     return 0
-
-
-def _fetch(url: str) -> Any:
-    try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
-            return json.load(answer)
-    except urllib.error.HTTPError as error:
-        message = error.read().decode(errors="replace").strip()
-        raise AmbientError(f"{url}: {error.code} {message}") from error
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "reason", error)
-        raise AmbientError(f"nothing answers at {url} ({reason}); is `ambient serve` running there?") from error

@@ -23,12 +23,15 @@ FORMATS: dict[str, tuple[str, str, dict[str, Any]]] = {
 
 WAV_LIMIT_BYTES = 0xFFFF_0000
 """A WAV counts its bytes in 32 bits; a longer file is written as RF64 (EBU Tech 3306)."""
+ENDLESS_FRAMES = 1 << 50
+"""What a format holds that counts far enough: some centuries."""
 
 
-def open_file_sink(path: str | pathlib.Path, length_frames: int) -> FileSink:
+def open_file_sink(path: str | pathlib.Path, length_frames: int | None) -> FileSink:
     """A sink that writes the first ``length_frames`` frames given to it to ``path``, format by its ending.
 
-    Raises SinkError for an unknown ending or a place that cannot be written.
+    With None, it takes what comes until it is closed, or until the format can count no further. Raises SinkError for
+    an unknown ending or a place that cannot be written.
     """
     return FileSink(pathlib.Path(path), length_frames)
 
@@ -36,26 +39,28 @@ def open_file_sink(path: str | pathlib.Path, length_frames: int) -> FileSink:
 class FileSink:
     """Writes to ``PATH.part`` and renames it when all frames are there. Use from one thread."""
 
-    def __init__(self, path: pathlib.Path, length_frames: int) -> None:
+    def __init__(self, path: pathlib.Path, length_frames: int | None) -> None:
         import soundfile
 
         known = FORMATS.get(path.suffix.lower())
         if known is None:
             ending = f"the ending {path.suffix!r}" if path.suffix else "no ending"
             raise SinkError(f"{path}: {ending} names no known format; write {', '.join(FORMATS)}")
-        if length_frames < 1:
+        if length_frames is not None and length_frames < 1:
             raise SinkError(f"{path}: a sound needs at least one frame, not {length_frames}")
         if path.is_dir():
             raise SinkError(f"{path} is a folder; name a file in it")
         if not path.parent.is_dir():
             raise SinkError(f"{path}: there is no folder {path.parent}; make it first")
         container, encoding, quality = known
-        if container == "WAV" and length_frames * CHANNELS * 3 > WAV_LIMIT_BYTES:
+        most = WAV_LIMIT_BYTES // (CHANNELS * 3) if container == "WAV" else ENDLESS_FRAMES
+        if container == "WAV" and length_frames is not None and length_frames > most:
             container = "RF64"
         self._soundfile = soundfile
         self._path = path
         self._part = path.with_name(path.name + ".part")
-        self._left = self._length = length_frames
+        self._left = self._length = most if length_frames is None else length_frames
+        self._announced = length_frames is not None
         self._open = True
         try:
             self._file: Any = soundfile.SoundFile(
@@ -67,7 +72,7 @@ class FileSink:
 
     @property
     def frames_left(self) -> int:
-        """Frames still missing."""
+        """Frames still missing, or, where no length was announced, that there is still room for."""
         return self._left
 
     def write(self, block: Block) -> None:
@@ -88,15 +93,18 @@ class FileSink:
         """Completes the file and gives it its name. Raises SinkError where it came out short. Idempotent."""
         if not self._open:
             return
-        if self._left:
-            raise self._failed(f"only {self._length - self._left} of {self._length} frames were made")
+        made = self._length - self._left
+        if self._announced and self._left:
+            raise self._failed(f"only {made} of {self._length} frames were made")
+        if not made:
+            raise self._failed("no sound came")
         self._open = False
         try:
             self._file.close()
             # Encoders that hold frames back report no write error at the end: what is there is what counts.
             there = int(self._soundfile.info(str(self._part)).frames)
-            if there != self._length:
-                raise self._failed(f"{there} of {self._length} frames arrived")
+            if there != made:
+                raise self._failed(f"{there} of {made} frames arrived")
             self._part.replace(self._path)
         except (RuntimeError, OSError) as error:
             raise self._failed(_reason(error)) from error

@@ -128,3 +128,23 @@ def test_a_full_disk_is_reported_and_leaves_nothing(tmp_path, ending):
     assert done.stdout.startswith(f"{path} could not be written: ")
     assert "partial file was removed" in done.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+def test_without_an_announced_length_it_takes_what_comes(tmp_path, ending):
+    path = tmp_path / f"forest{ending}"
+    sink = open_file_sink(path, None)
+    for number in range(70):
+        sink.write(Block(0, np.full((BLOCK_FRAMES, 2), 0.01 * number / 70, np.float32)))
+    sink.close()
+    assert soundfile.info(path).frames == 70 * BLOCK_FRAMES
+    empty = open_file_sink(tmp_path / f"empty{ending}", None)
+    with pytest.raises(SinkError, match="no sound came"):
+        empty.close()
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_endless_wav_takes_no_more_than_it_can_count(tmp_path):
+    sink = open_file_sink(tmp_path / "long.wav", None)
+    assert sink.frames_left == 0xFFFF_0000 // 6
+    sink.abort()
