@@ -9,6 +9,7 @@
     ├── SinkError             the sound cannot leave (sound card, file, socket, encoder)
     ├── ReplayError           a recorded session that cannot be read, or does not lead to the same night
     ├── WeatherError          a weather report that cannot be had or read
+    ├── Refused               what a client asked of a stream is not done (carries a code for programs)
     └── ProtocolError         a peer broke the stream protocol (carries a close code)
 
 Errors carry fields for programs; ``str(error)`` is for the person who must act on it: what happened,
@@ -29,6 +30,7 @@ __all__ = [
     "OutOfMemory",
     "Problem",
     "ProtocolError",
+    "Refused",
     "ReplayError",
     "SceneError",
     "SinkError",
@@ -96,6 +98,16 @@ class WeatherError(AmbientError):
     """A weather report that cannot be had or read. ``retry_after_seconds`` is what the service asks for, if it does."""
 
     def __init__(self, message: str, retry_after_seconds: float | None = None) -> None:
+        self.retry_after_seconds = retry_after_seconds
+        super().__init__(message)
+
+
+class Refused(AmbientError):
+    """What a client asked of a stream is not done. ``code`` is one of ``ambient.sinks.vocabulary.ERRORS``;
+    ``retry_after_seconds`` says when the same may work, None: never."""
+
+    def __init__(self, code: str, message: str, retry_after_seconds: float | None = None) -> None:
+        self.code = code
         self.retry_after_seconds = retry_after_seconds
         super().__init__(message)
 

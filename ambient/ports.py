@@ -124,6 +124,11 @@ class StreamControl(Protocol):
         """Fires a named event. Raises ValueError (with the nearest name) for an unknown one."""
         ...
 
-    def go(self, state: str) -> None:
+    def ask(self, text: str, distance_m: float | None = None, azimuth_deg: float | None = None) -> None:
+        """Has a single sound made from free text, and played once as soon as it is there, placed where it is said or
+        somewhere near."""
+        ...
+
+    def go(self, state: str, over_seconds: float | None = None) -> None:
         """Starts a transition to a state. Raises ValueError (with the nearest name) for an unknown one."""
         ...

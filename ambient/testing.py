@@ -223,6 +223,7 @@ class FakeStream:
         self.params = {"wind": 0.4, "rain": 0.1}
         self.state = "calm"
         self.fired: list[str] = []
+        self.asked: list[tuple[str, float | None, float | None]] = []
 
     @property
     def name(self) -> str:
@@ -297,7 +298,11 @@ class FakeStream:
             raise ValueError(f"no event is called {event!r}; did you mean 'thunder'?")
         self.fired.append(event)
 
-    def go(self, state: str) -> None:
+    def ask(self, text: str, distance_m: float | None = None, azimuth_deg: float | None = None) -> None:
+        """Remembers the text and the place."""
+        self.asked.append((text, distance_m, azimuth_deg))
+
+    def go(self, state: str, over_seconds: float | None = None) -> None:
         """Changes the state. Raises ValueError for an unknown name."""
         if state not in self.describe()["states"]:
             raise ValueError(f"no state is called {state!r}; did you mean 'calm'?")

@@ -133,6 +133,8 @@ def _stream(
         line.end()
         return 0
     finally:
+        if server is not None:
+            server.drain()
         for poll in polls:
             poll.stop()
         for stream in streams:

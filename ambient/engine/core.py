@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ambient.engine.asked import Asked
 from ambient.engine.bed import SILENT_GAIN, Accepted, Bed
 from ambient.engine.shots import Shots
 from ambient.errors import BackendError
@@ -138,6 +139,7 @@ class Engine:
         self.beds: dict[str, Bed] = {}
         self.shots: dict[str, Shots] = {}
         self.levels: dict[str, float] = {}
+        self._asked = Asked()
         self._gains: dict[str, float] = {}
         self._flight: _Flight | None = None
         self._blocks = 0
@@ -171,7 +173,7 @@ class Engine:
 
     def prime(self) -> None:
         """Works on the first clips without moving the clock. Call until :attr:`primed`."""
-        self.moment = self.machine.look(self.frame)
+        self.moment = self._asked.join(self.machine.look(self.frame))
         self._priming = True
         self._take_in()
         self._plan()
@@ -183,7 +185,7 @@ class Engine:
             self._note("begin")
         events = self._happened + self.machine.advance(self.frame)
         self._happened = []
-        self.moment = self.machine.look(self.frame)
+        self.moment = self._asked.join(self.machine.look(self.frame))
         for event in events:
             layer = event.detail.get("layer")
             if event.kind == "event" and layer in self.shots:
@@ -211,7 +213,7 @@ class Engine:
         step = math.lcm(BLOCK_FRAMES, self.generator.info.frames_per_latent)
         self.frame += length_frames // step * step
         self.machine.advance(self.frame)
-        self.moment = self.machine.look(self.frame)
+        self.moment = self._asked.join(self.machine.look(self.frame))
         for shots in self.shots.values():
             shots.bank.rest()
         self._awoken = True
@@ -221,6 +223,12 @@ class Engine:
         """Fires a named event with the next block. Raises ValueError."""
         self._reach().fire(event)
         self._note("fire", event=event)
+
+    def ask(self, text: str, distance_m: float | None = None, azimuth_deg: float | None = None) -> None:
+        """Has a single sound made from free text, and played once as soon as it is there."""
+        layer = self._asked.add(text, distance_m, azimuth_deg)
+        self.shots[layer.name] = Shots(layer.name, self.generator.info, self.seed)
+        self.shots[layer.name].bank.fire()
 
     def set_param(self, name: str, value: float) -> None:
         """Sets a parameter from the next block on. Raises ValueError."""
@@ -271,7 +279,7 @@ class Engine:
         self.machine = self._machine(scene)
         self.machine.take_over(before)
         self._loudness.target_lufs = scene.loudness
-        self.moment = self.machine.look(self.frame)
+        self.moment = self._asked.join(self.machine.look(self.frame))
         self._wired()
         self._note("scene", name=scene.name, text=scene.text)
 
@@ -380,6 +388,11 @@ class Engine:
         return not layer.muted and layer.gain > SILENT_GAIN
 
     def _plan(self) -> None:
+        for name, trouble in self._asked.settle(self.shots, self.frame).items():
+            del self.shots[name]
+            self.levels.pop(name, None)
+            if trouble:
+                self.fault(f"{name}: {trouble}")
         ahead = frames(self.options.ahead_seconds)
 
         @functools.cache

@@ -129,10 +129,14 @@ class LiveStream:
         self._known("event", event, self._description["events"])
         self._commands.put(lambda: self._engine.fire(event))
 
-    def go(self, state: str) -> None:
+    def ask(self, text: str, distance_m: float | None = None, azimuth_deg: float | None = None) -> None:
+        """Has a single sound made from free text, and played once as soon as it is there."""
+        self._commands.put(lambda: self._engine.ask(text, distance_m, azimuth_deg))
+
+    def go(self, state: str, over_seconds: float | None = None) -> None:
         """Starts a transition to a state."""
         self._known("state", state, self._description["states"])
-        self._commands.put(lambda: self._engine.go(state))
+        self._commands.put(lambda: self._engine.go(state, over_seconds))
 
     def replace_scene(self, scene: Scene) -> None:
         """Goes on with another version of the scene, without a gap."""

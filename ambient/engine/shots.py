@@ -41,6 +41,10 @@ class Shots:
         shots = self.bank.advance(start_frame, n, moment.scatter, active=active, sounding=sounding)
         return [self._begin(shot, moment) for shot in shots]
 
+    def over(self, frame: int) -> bool:
+        """Whether nothing sounds and nothing is owed."""
+        return not self.bank.owing and not self.voices.sounding(frame)
+
     def read(self, start_frame: int, n: int) -> Audio:
         """The next ``n`` frames of all that sounds."""
         return self.voices.render(start_frame, n)

@@ -56,6 +56,16 @@ class Bank:
         """Indices of the clips in the bank."""
         return tuple(self._uses)
 
+    @property
+    def owing(self) -> bool:
+        """Whether an event was fired and has not begun."""
+        return self._owed > 0
+
+    @property
+    def attempts(self) -> int:
+        """How often the next clip was tried in vain."""
+        return self._attempt
+
     def next_request(
         self, now_frame: int, scatter: ScatterMoment, *, active: bool, steps: int, guidance: float
     ) -> ClipRequest | None:

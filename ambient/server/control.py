@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import math
+
 from aiohttp import web
 
-from ambient.errors import ProtocolError
+from ambient.errors import ProtocolError, Refused
 from ambient.server.streams import Streams, answer, refusal
-from ambient.sinks.protocol import read_name, read_object, read_params
+from ambient.sinks.protocol import read_object
+from ambient.sinks.steering import Limits
 
 __all__ = ["ControlDoor"]
+
+STATUSES = {"role": 403, "unknown": 400, "rate": 429}
+"""HTTP status of each refusal."""
 
 
 class ControlDoor:
     """Answers under ``/api/v1``."""
 
-    def __init__(self, streams: Streams) -> None:
-        self._streams = streams
+    def __init__(self, streams: Streams, limits: Limits) -> None:
+        self._streams, self._limits = streams, limits
 
     def routes(self) -> list[web.RouteDef]:
         """What it answers."""
         return [
             web.get("/api/v1/streams", self._list),
             web.get("/api/v1/streams/{stream}", self._tell_all),
-            web.post("/api/v1/streams/{stream}/{door:params|fire|state}", self._steer),
+            web.post("/api/v1/streams/{stream}/{kind:params|fire|state}", self._steer),
         ]
 
     async def _list(self, request: web.Request) -> web.StreamResponse:
@@ -43,16 +49,13 @@ class ControlDoor:
 
     async def _steer(self, request: web.Request) -> web.StreamResponse:
         control, _ = self._streams.of(request)
-        door = request.match_info["door"]
+        steering = self._limits.steering(control, request.remote or "", allowed=True)
         try:
-            payload = read_object(await request.text())
-            if door == "params":
-                for name, value in read_params(payload).items():
-                    control.set_param(name, value)
-            elif door == "fire":
-                control.fire(read_name(payload, "event"))
-            else:
-                control.go(read_name(payload, "state"))
+            steering.act(request.match_info["kind"], read_object(await request.text()))
+        except Refused as error:
+            wait = error.retry_after_seconds
+            headers = {} if wait is None else {"Retry-After": str(math.ceil(wait))}
+            return refusal(STATUSES[error.code], error.code, str(error), headers)
         except (ProtocolError, ValueError) as error:  # UnicodeDecodeError is a ValueError
             return refusal(400, "bad_request", str(error))
         return answer({"ok": True})

@@ -7,6 +7,7 @@ import contextlib
 import errno
 import logging
 import threading
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
 
@@ -20,10 +21,11 @@ from ambient.server.http_audio import HttpAudioDoor
 from ambient.server.monitors import MonitorDoor
 from ambient.server.page import Diagram, PageDoor
 from ambient.server.streams import Streams, refusal
-from ambient.server.websocket import WebSocketDoor
+from ambient.server.websocket import RETRY_AFTER_MS, WebSocketDoor
 from ambient.sinks.conversation import scene_message
 from ambient.sinks.hub import Hub
 from ambient.sinks.protocol import MAX_MESSAGE_BYTES, build
+from ambient.sinks.steering import Limits
 
 __all__ = ["Server"]
 
@@ -53,17 +55,20 @@ class Server:
         self._streams = Streams(streams)
         self._host, self._port = host, port
         self._admission = Admission(host, origins)
-        self._talks = WebSocketDoor(self._streams)
+        limits = Limits(time.monotonic)
+        self._talks = WebSocketDoor(self._streams, limits)
+        self._monitors = MonitorDoor(self._streams)
         self._doors = (
             self._talks,
             HttpAudioDoor(self._streams),
             PageDoor(self._streams, diagram),
-            ControlDoor(self._streams),
-            MonitorDoor(self._streams),
+            ControlDoor(self._streams, limits),
+            self._monitors,
         )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._ending: asyncio.Event | None = None
+        self._draining = False
         self._silent: dict[int, asyncio.TimerHandle] = {}
 
     @property
@@ -95,6 +100,12 @@ class Server:
             self._thread.join()
             self._thread = None
             raise SinkError(self._no_port(started[0])) from started[0]
+
+    def drain(self) -> None:
+        """Takes nobody in any more, and tells those who are here that the server stops soon. Sound goes on."""
+        if self._thread is not None and self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: it ended by itself
+                self._loop.call_soon_threadsafe(self._drain)
 
     def stop(self) -> None:
         """Says goodbye to everybody and closes, within 2 s. Idempotent."""
@@ -138,13 +149,19 @@ class Server:
         await self._ending.wait()
         telling.cancel()
         listening.close()
+        self._drain()
         for _, hub in self._streams.values():
             hub.detach()
-            hub.tell(build("draining", {"retry_after_ms": 2000}))
         await self._talks.close()
         for _, hub in self._streams.values():
             hub.end()
         await runner.cleanup()
+
+    def _drain(self) -> None:
+        if not self._draining:
+            self._draining = True
+            self._talks.drain()
+            self._monitors.drain()
 
     def _connection(self, runner: web.AppRunner) -> asyncio.Protocol:
         assert runner.server is not None
@@ -162,13 +179,17 @@ class Server:
         return lambda event: hub.tell(scene_message(event))
 
     async def _tell(self) -> None:
-        """Sends the streams' states around, and looks after listeners while no sound comes."""
+        """Sends the streams' states around, and their scenes where they changed; looks after silent listeners."""
         tick = 0
+        scenes = {name: control.describe() for name, (control, _) in self._streams.items()}
         while True:
             await asyncio.sleep(STATE_SECONDS)
             tick += 1
-            for control, hub in self._streams.values():
+            for name, (control, hub) in self._streams.items():
                 hub.pump()
+                if scenes[name] != (scene := control.describe()):
+                    scenes[name] = scene
+                    hub.tell(build("scene", scene))
                 if hub.connected:
                     hub.tell(build("state", control.status()), eager=None if tick % 5 == 0 else True)
 
@@ -185,6 +206,8 @@ class Server:
                 waiting.cancel()
             if not self._admission.welcome(request):
                 return refusal(403, "origin", "pages of other sites may not connect to this server")
+            if self._draining and request.path.startswith(("/listen/", "/hls/")):
+                return refusal(503, "draining", "the server stops soon", {"Retry-After": str(RETRY_AFTER_MS // 1000)})
             try:
                 return await handler(request)
             except web.HTTPException as error:

@@ -19,6 +19,11 @@ class MonitorDoor:
 
     def __init__(self, streams: Streams) -> None:
         self._streams = streams
+        self._draining = False
+
+    def drain(self) -> None:
+        """The server stops soon: it is not ready for anybody any more."""
+        self._draining = True
 
     def routes(self) -> list[web.RouteDef]:
         """What it answers."""
@@ -55,5 +60,5 @@ class MonitorDoor:
             status = control.status()
             ready = bool(status.get("resting")) or (age is not None and age < READY_SECONDS)
             rows[name] = {"ready": ready, "seconds_ahead": status.get("seconds_ahead")}
-        ready = bool(rows) and all(row["ready"] for row in rows.values())
+        ready = bool(rows) and not self._draining and all(row["ready"] for row in rows.values())
         return answer({"ready": ready, "streams": rows}, status=200 if ready else 503)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import weakref
+from collections.abc import Callable
 from typing import cast
 
 from aiohttp import WSMsgType, web
@@ -13,26 +14,38 @@ from ambient.errors import ProtocolError, SinkError
 from ambient.server.connection import listening
 from ambient.server.streams import Streams
 from ambient.sinks.conversation import Conversation
-from ambient.sinks.protocol import HELLO_SECONDS, MAX_MESSAGE_BYTES, SUBPROTOCOL, Close
+from ambient.sinks.listener import Ended
+from ambient.sinks.protocol import HELLO_SECONDS, MAX_MESSAGE_BYTES, SUBPROTOCOL, Close, build
+from ambient.sinks.steering import Limits
 
 __all__ = ["WebSocketDoor"]
 
 log = logging.getLogger("ambient.server")
 
 CLOSE_SECONDS = 1.0
+RETRY_AFTER_MS = 2000
+"""When those who are sent away may look whether the server is back."""
 
 
 class WebSocketDoor:
     """Holds the conversations."""
 
-    def __init__(self, streams: Streams) -> None:
-        self._streams = streams
+    def __init__(self, streams: Streams, limits: Limits) -> None:
+        self._streams, self._limits = streams, limits
+        self._draining = False
         self._sockets: weakref.WeakKeyDictionary[web.WebSocketResponse, asyncio.BaseTransport | None]
         self._sockets = weakref.WeakKeyDictionary()
+        self._closing: set[asyncio.Task[None]] = set()
 
     def routes(self) -> list[web.RouteDef]:
         """What it answers."""
         return [web.get("/ws/v1/{stream}", self._websocket)]
+
+    def drain(self) -> None:
+        """Takes nobody in any more, and tells those who are here."""
+        self._draining = True
+        for _, hub in self._streams.values():
+            hub.tell(build("draining", {"retry_after_ms": RETRY_AFTER_MS}))
 
     async def close(self) -> None:
         """Ends all conversations: the server is stopped."""
@@ -48,14 +61,19 @@ class WebSocketDoor:
         )
         await ws.prepare(request)
         self._sockets[ws] = request.transport
+        if self._draining:
+            await self._close(ws, Close.DRAINING, "the server stops soon")
+            return ws
         found = self._streams.get(request.match_info["stream"])
         if found is None:
             await self._close(ws, Close.NO_STREAM, f"no such stream; there are {', '.join(self._streams)}")
             return ws
         control, hub = found
+        steering = self._limits.steering(control, request.remote or "", allowed=True)
         async with listening(request, hub, text=True) as listener:
+            listener.ended.add_done_callback(self._cutter(ws))
             try:
-                await self._converse(ws, Conversation(control, hub, listener))
+                await self._converse(ws, Conversation(control, hub, listener, steering))
                 await self._close(ws, Close.SHUTDOWN, "goodbye")
             except ProtocolError as error:
                 await self._close(ws, error.close_code, str(error))
@@ -79,6 +97,16 @@ class WebSocketDoor:
             else:
                 return
             patience = None
+
+    def _cutter(self, ws: web.WebSocketResponse) -> Callable[[asyncio.Future[Ended]], None]:
+        def cut(ended: asyncio.Future[Ended]) -> None:
+            if not ended.cancelled() and ended.result() is Ended.TOO_SLOW:
+                why = "this line is too slow for the codec: ask for a smaller one"
+                closing = asyncio.get_running_loop().create_task(self._close(ws, Close.TOO_SLOW, why))
+                self._closing.add(closing)
+                closing.add_done_callback(self._closing.discard)
+
+        return cut
 
     async def _close(self, ws: web.WebSocketResponse, code: int, why: str) -> None:
         """Closes with that code; a peer that does not read its close is cut off."""

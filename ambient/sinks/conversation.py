@@ -6,28 +6,32 @@ import base64
 import collections
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
-from ambient.errors import ProtocolError
-from ambient.messages import RATE, SceneEvent
+from ambient.errors import ProtocolError, Refused
+from ambient.messages import CHANNELS, RATE, SceneEvent
 from ambient.ports import StreamControl
 from ambient.sinks.hub import Hub
 from ambient.sinks.listener import Listener
 from ambient.sinks.protocol import (
+    VERSION,
     Close,
     Codec,
+    Hello,
     Message,
     Session,
     build,
+    encoder_name,
+    is_number,
     read_buffer_ms,
     read_codecs,
-    read_name,
-    read_params,
+    read_frame_ms,
 )
+from ambient.sinks.steering import Steering
 
 __all__ = ["CODECS", "Conversation", "scene_message"]
 
-CODECS = (Codec.OPUS, Codec.S16LE, Codec.F32LE)
+CODECS = (Codec.OPUS, Codec.S16LE, Codec.F32LE, Codec.FLAC)
 """What a WebSocket stream can be sent in."""
 MOST_BURST_MS = 2000
 MESSAGES_PER_SECOND = 200
@@ -38,7 +42,7 @@ class Conversation:
     """One client's connection to one stream, from hello to goodbye.
 
     ``receive`` takes text frames and raises ProtocolError with the code to close with; answers go to the listener,
-    in order with the sound.
+    in order with the sound. ``steering`` is what the client may do to the stream if it asks for role controller.
     """
 
     def __init__(
@@ -46,12 +50,15 @@ class Conversation:
         control: StreamControl,
         hub: Hub,
         listener: Listener,
+        steering: Steering,
         now_us: Callable[[], int] = lambda: time.monotonic_ns() // 1000,
     ) -> None:
         self._control, self._hub, self._listener = control, hub, listener
+        self._steering = steering
         self._now_us = now_us
         self._session = Session(CODECS)
         self._times: collections.deque[int] = collections.deque(maxlen=MESSAGES_PER_SECOND)
+        self._underruns = 0
         self.finished = False
         """Whether the client said goodbye."""
 
@@ -64,76 +71,94 @@ class Conversation:
         message = self._session.receive(text)
         match message.type:
             case "hello":
-                self._join()
+                assert self._session.hello is not None
+                self._join(self._session.hello)
             case "time":
-                stamps = {"client_us": message.payload.get("client_us"), "received_us": arrived}
-                self._answer("time", {**stamps, "sent_us": self._now_us()})
+                self._tell_time(message, arrived)
             case "ping":
                 self._answer("pong", {"id": message.payload.get("id")})
             case "format":
                 self._change(message)
             case "params" | "fire" | "state":
                 self._steer(message)
+            case "scene":
+                self._answer("scene", self._control.describe())
+            case "stats":
+                self._note(message)
             case "goodbye":
                 self.finished = True
-            case _:  # stats: the server keeps none yet
-                pass
 
-    def _join(self) -> None:
-        hello, codec = self._session.hello, self._session.codec
-        assert hello is not None
+    def _join(self, hello: Hello) -> None:
+        codec = self._session.codec
+        name = None if codec is None else encoder_name(codec, hello.frame_ms)
         burst = min(hello.buffer_ms, MOST_BURST_MS) if codec is not None else 0
+        since = hello.resume_sample_index if hello.resume_epoch == self._hub.epoch else None
+        resumed = name is not None and since is not None and self._hub.holds(name, since)
+        self._steering.allowed &= hello.role == "controller"
         self._listener.codec = codec
         self._listener.eager = hello.role == "controller"
-        header = self._header(codec)
-        greeting = self._session.greeting(secrets.token_hex(8), self._hub.epoch, header, burst, self._now_us())
-        self._listener.push_text(greeting)
-        self._listener.push_text(build("state", self._control.status()))
-        since = hello.resume_sample_index if hello.resume_epoch == self._hub.epoch else None
-        self._hear(codec, burst, since)
+        greeting = {
+            "protocol": VERSION,
+            "session": secrets.token_hex(8),
+            "role": "controller" if self._steering.allowed else "listener",
+            "epoch": self._hub.epoch,
+            **self._format(codec, name),
+            "channels": CHANNELS,
+            "burst_ms": 0 if resumed else burst,
+            "resumed": resumed,
+            "server_time_us": self._now_us(),
+        }
+        self._answer("hello", greeting)
+        self._answer("state", self._control.status())
+        self._hear(name, burst, since)
 
     def _change(self, message: Message) -> None:
         """Another codec from now on, or, with no codec at all, no sound."""
         names = message.payload.get("codecs", [])
         burst = min(read_buffer_ms(message.payload), MOST_BURST_MS)
+        frame_ms = read_frame_ms(message.payload)
         codec = self._session.choose(read_codecs(names)) if isinstance(names, list) and names else None
-        label = None if codec is None else codec.label
+        name = None if codec is None else encoder_name(codec, frame_ms)
         self._hub.leave(self._listener)
         self._listener.switch(codec)
-        header = self._header(codec)
-        self._answer("format", {"codec": label, "rate": RATE, "codec_header": header})
-        self._hear(codec, burst)
+        self._answer("format", self._format(codec, name))
+        self._hear(name, burst)
 
-    def _header(self, codec: Codec | None) -> str:
-        return "" if codec is None else base64.b64encode(self._hub.header(codec.label)).decode()
+    def _format(self, codec: Codec | None, name: str | None) -> dict[str, object]:
+        header = b"" if name is None else self._hub.header(name)
+        return {
+            "codec": None if codec is None else codec.label,
+            "rate": RATE,
+            "frame_samples": 0 if name is None else self._hub.packet_frames(name),
+            "codec_header": base64.b64encode(header).decode(),
+        }
 
-    def _hear(self, codec: Codec | None, burst_ms: int, since: int | None = None) -> None:
-        if codec is None:
+    def _hear(self, name: str | None, burst_ms: int, since: int | None = None) -> None:
+        if name is None:
             self._hub.watch(self._listener)
         else:
-            self._hub.join(self._listener, codec.label, burst_ms * RATE // 1000, since)
+            self._hub.join(self._listener, name, burst_ms * RATE // 1000, since)
+
+    def _tell_time(self, message: Message, arrived_us: int) -> None:
+        stamps = {"client_us": message.payload.get("client_us"), "received_us": arrived_us}
+        place = {"epoch": self._hub.epoch, "sample_index": self._hub.newest_frame}
+        self._answer("time", {**stamps, "sent_us": self._now_us(), **place})
 
     def _steer(self, message: Message) -> None:
-        """Parameters, events and states: for controllers only; what the scene does not know is answered, not fatal."""
-        assert self._session.hello is not None
-        if self._session.hello.role != "controller":
-            self._refuse("role", f"{message.type!r} is for role controller; this connection said listener")
-            return
+        """What cannot be done is answered, not fatal."""
         try:
-            if message.type == "params":
-                for name, value in read_params(message.payload).items():
-                    self._control.set_param(name, value)
-            elif message.type == "fire":
-                self._control.fire(read_name(message.payload, "event"))
-            else:
-                self._control.go(read_name(message.payload, "state"))
-        except ValueError as error:
-            self._refuse("unknown", str(error))
+            self._steering.act(message.type, message.payload)
+        except Refused as error:
+            retryable = error.retry_after_seconds is not None
+            self._answer("error", {"code": error.code, "message": str(error), "retryable": retryable})
 
-    def _refuse(self, code: str, why: str) -> None:
-        self._answer("error", {"code": code, "message": why, "retryable": False})
+    def _note(self, message: Message) -> None:
+        total = message.payload.get("underruns", 0)
+        if is_number(total) and total >= 0:
+            self._hub.client_underruns += max(0, int(total) - self._underruns)
+            self._underruns = int(total)
 
-    def _answer(self, kind: str, payload: dict[str, object]) -> None:
+    def _answer(self, kind: str, payload: Mapping[str, object]) -> None:
         self._listener.push_text(build(kind, payload))
 
 

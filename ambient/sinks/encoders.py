@@ -21,6 +21,7 @@ __all__ = [
     "Encoder",
     "F32Encoder",
     "FlacEncoder",
+    "Gathered",
     "Mp3Encoder",
     "OggOpusEncoder",
     "OpusEncoder",
@@ -44,6 +45,11 @@ class Packet:
     frames: int
     payload: bytes
 
+    @property
+    def end_frame(self) -> int:
+        """Clock frame after the last sample that went in."""
+        return self.start_frame + self.frames
+
 
 class Encoder(Protocol):
     """Turns one stream of sound into packets. Not thread-safe."""
@@ -51,6 +57,11 @@ class Encoder(Protocol):
     @property
     def header(self) -> bytes:
         """What a receiver needs before the first packet; empty where nothing."""
+        ...
+
+    @property
+    def packet_frames(self) -> int:
+        """Frames in a packet, where they are all alike and blocks of 20 ms go in."""
         ...
 
     def encode(self, audio: Audio) -> list[Packet]:
@@ -66,6 +77,7 @@ class S16Encoder:
     """16-bit little-endian PCM with triangular dither of ±1 LSB (Lipshitz et al., JAES 40(5), 1992)."""
 
     header = b""
+    packet_frames = BLOCK_FRAMES
 
     def __init__(self, start_frame: int = 0) -> None:
         self._next = start_frame
@@ -92,6 +104,7 @@ class F32Encoder:
     """32-bit little-endian float PCM: the samples as they are."""
 
     header = b""
+    packet_frames = BLOCK_FRAMES
 
     def __init__(self, start_frame: int = 0) -> None:
         self._next = start_frame
@@ -107,6 +120,36 @@ class F32Encoder:
     def flush(self) -> list[Packet]:
         """Nothing is held back."""
         return []
+
+
+class Gathered:
+    """PCM in longer packets: feeds an encoder pieces of one length."""
+
+    def __init__(self, encoder: Encoder, packet_frames: int) -> None:
+        self._encoder = encoder
+        self._size = packet_frames
+        self._held: Audio = np.zeros((0, CHANNELS), np.float32)
+
+    @property
+    def header(self) -> bytes:
+        """That of the encoder."""
+        return self._encoder.header
+
+    @property
+    def packet_frames(self) -> int:
+        """The length of the pieces."""
+        return self._size
+
+    def encode(self, audio: Audio) -> list[Packet]:
+        """The packets of all pieces that are whole now."""
+        held = np.concatenate([self._held, audio])
+        whole = len(held) // self._size * self._size
+        self._held = held[whole:]
+        return [p for at in range(0, whole, self._size) for p in self._encoder.encode(held[at : at + self._size])]
+
+    def flush(self) -> list[Packet]:
+        """A last, shorter packet."""
+        return [*self._encoder.encode(self._held), *self._encoder.flush()]
 
 
 class WavEncoder(S16Encoder):
@@ -149,6 +192,10 @@ class _AvEncoder:
     @property
     def header(self) -> bytes:
         return bytes(self._context.extradata or b"")
+
+    @property
+    def packet_frames(self) -> int:
+        return self._size
 
     def encode(self, audio: Audio) -> list[Packet]:
         held = np.concatenate([self._held, audio]) if len(self._held) else audio
@@ -194,12 +241,14 @@ class _AvEncoder:
 
 
 class OpusEncoder(_AvEncoder):
-    """Raw Opus packets (RFC 6716) of 20 ms; ``header`` is the OpusHead (RFC 7845), which holds the pre-skip."""
+    """Raw Opus packets (RFC 6716) of 20, 60 or 100 ms; ``header`` is the OpusHead (RFC 7845) with the pre-skip."""
 
-    def __init__(self, start_frame: int = 0, bits_per_second: int = OPUS_BITS_PER_SECOND) -> None:
-        options = {"frame_duration": "20", "application": "audio", "vbr": "on"}
+    def __init__(
+        self, start_frame: int = 0, bits_per_second: int = OPUS_BITS_PER_SECOND, packet_frames: int = BLOCK_FRAMES
+    ) -> None:
+        options = {"frame_duration": str(1000 * packet_frames // RATE), "application": "audio", "vbr": "on"}
         super().__init__("libopus", "flt", bits_per_second, options, start_frame)
-        assert self._size == BLOCK_FRAMES
+        assert self._size == packet_frames
 
 
 class Mp3Encoder(_AvEncoder):
@@ -321,4 +370,15 @@ ENCODERS: dict[str, Callable[[int], Encoder]] = {
     "aac": AacEncoder,
     "flac": FlacEncoder,
 }
-"""By name: makes an encoder whose first frame is the given clock frame."""
+"""By name: makes an encoder whose first frame is the given clock frame. ``NAME/60``: in packets of 60 ms."""
+
+
+def _add_lengths(milliseconds: int) -> None:
+    size = milliseconds * RATE // 1000
+    ENCODERS[f"s16le/{milliseconds}"] = lambda start: Gathered(S16Encoder(start), size)
+    ENCODERS[f"f32le/{milliseconds}"] = lambda start: Gathered(F32Encoder(start), size)
+    ENCODERS[f"opus/{milliseconds}"] = lambda start: OpusEncoder(start, packet_frames=size)
+
+
+for _length in (60, 100):
+    _add_lengths(_length)

@@ -25,8 +25,10 @@ HISTORY_BLOCKS = 2 * RATE // BLOCK_FRAMES
 PENDING_BLOCKS = 5 * RATE // BLOCK_FRAMES
 """Sound that waits for a busy event loop before the oldest is given up."""
 
-SAMPLE_COUNTED = ("s16le", "f32le", "opus")
-"""Formats whose packets tell listeners their place on the stream's clock."""
+SAMPLE_COUNTED = ("s16le", "f32le", "opus", "flac")
+"""Formats whose packets tell listeners their place on the stream's clock, whatever their length."""
+PACE_BLOCKS = 5 * RATE // BLOCK_FRAMES
+"""Blocks come with jitter: of so many, the earliest tells how the stream's clock goes."""
 
 
 class Hub:
@@ -44,10 +46,13 @@ class Hub:
         self._feeds: dict[str, _Feed] = {}
         self._watchers: dict[Listener, None] = {}
         self._heard_at: float | None = None
+        self._paces: collections.deque[float] = collections.deque(maxlen=PACE_BLOCKS)
         self.on_event: Callable[[SceneEvent], None] | None = None
         """Called on the event loop for every scene event, in the block in which it falls."""
         self.blocks = 0
         self.encoder_restarts = 0
+        self.client_underruns = 0
+        """Times that listeners' buffers ran empty, as far as they say."""
 
     # ---- the engine's side
 
@@ -101,9 +106,23 @@ class Hub:
         """Frames that the listeners now connected missed, in all."""
         return sum(one.dropped_frames for f in self._feeds.values() for one in f.listeners)
 
+    @property
+    def newest_frame(self) -> int | None:
+        """The stream's clock: the frame that is newest just now, free of the jitter of blocks; None without sound."""
+        return round(max(self._paces) + self._now() * RATE) if self._paces else None
+
     def header(self, format_name: str) -> bytes:
         """What a decoder of that format needs first. Starts the encoder if need be. Raises SinkError."""
         return self._feed(format_name).header
+
+    def packet_frames(self, format_name: str) -> int:
+        """Frames in a packet of that format. Starts the encoder if need be. Raises SinkError."""
+        return self._feed(format_name).packet_frames
+
+    def holds(self, format_name: str, frame: int) -> bool:
+        """Whether a listener can go on at that frame without a gap. Starts the encoder if need be. Raises SinkError."""
+        recent = self._feed(format_name).recent
+        return bool(recent) and recent[0].packet.start_frame <= frame <= recent[-1].packet.end_frame
 
     def join(self, listener: Listener, format_name: str, burst_frames: int, since: int | None = None) -> int:
         """Adds a listener and sends it the most recent sound, from ``since`` on where that is still known.
@@ -112,8 +131,8 @@ class Hub:
         """
         feed = self._feed(format_name)
         recent = list(feed.recent)
-        if since is not None and recent and recent[0].packet.start_frame <= since:
-            burst = [s for s in recent if s.packet.start_frame >= since]
+        if since is not None and self.holds(format_name, since):
+            burst = [s for s in recent if s.packet.end_frame > since]
             late = Flags.NONE
         else:
             burst, held = [], 0
@@ -184,11 +203,14 @@ class Hub:
     def _take(self, block: Block) -> None:
         self.blocks += 1
         self._heard_at = self._now()
+        self._paces.append(block.start_frame + len(block.audio) - self._heard_at * RATE)
         last = self._history[-1] if self._history else None
         jumped = last is not None and block.start_frame != last.start_frame + len(last.audio)
         if jumped:
             # Samples are missing: what was kept does not lead up to this block any more, nor do the encoders.
             self._history.clear()
+            while len(self._paces) > 1:
+                self._paces.popleft()
             block = Block(block.start_frame, block.audio, block.events, True, block.fallback)
         self._history.append(block)
         for event in block.events:
@@ -235,13 +257,17 @@ class _Feed:
         return self._encoder.header
 
     @property
+    def packet_frames(self) -> int:
+        return self._encoder.packet_frames
+
+    @property
     def contained(self) -> bool:
         """Whether packets mean nothing without the very header that came before them."""
         return self._name == "ogg"
 
     def jump(self, start_frame: int) -> None:
         """The stream's clock is elsewhere now. A format that counts no samples simply goes on."""
-        if self._name in SAMPLE_COUNTED:
+        if self._name.partition("/")[0] in SAMPLE_COUNTED:
             self.restart(start_frame)
 
     def restart(self, start_frame: int) -> None:

@@ -22,6 +22,8 @@ QUEUE_BYTES = 512 * 1024
 TRANSPORT_BYTES = 64 * 1024
 """The transport is fed no more while it holds so much."""
 STALL_SECONDS = 5.0
+BEHIND_FRAMES = 10 * RATE
+"""Sound that may be dropped without once catching up: more, and the line is too slow for this format."""
 
 
 class Ended(enum.Enum):
@@ -29,6 +31,7 @@ class Ended(enum.Enum):
 
     GONE = "gone"
     STALLED = "stalled"
+    TOO_SLOW = "too slow"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,8 @@ def chunk(data: bytes) -> bytes:
 
 
 class Listener:
-    """Feeds one transport. Oldest whole packets are dropped when it falls behind; no progress for 5 s aborts it.
+    """Feeds one transport. Oldest whole packets are dropped when it falls behind; no progress for 5 s aborts it, and
+    after 10 s of dropped sound without once catching up it is ended.
 
     ``text`` tells a WebSocket, which takes text frames and packets behind a header, from HTTP, where the body is the
     bare packets, in chunks unless the client speaks HTTP/1.0.
@@ -80,6 +84,7 @@ class Listener:
         self._progress_at = now()
         self._seq = 0
         self._gap = False
+        self._behind_frames = 0
         self._body = chunk if chunked else bytes
         self.text = text
         self.codec: Codec | None = None
@@ -100,6 +105,10 @@ class Listener:
         while self._queued_frames > QUEUE_FRAMES or self._queued_bytes > QUEUE_BYTES - self._buffered():
             if not self._drop_oldest():
                 break
+        if not self._queue:
+            self._behind_frames = 0
+        elif self._behind_frames > BEHIND_FRAMES:
+            self.end(Ended.TOO_SLOW)
 
     def push_text(self, text: str) -> None:
         """Queues a WebSocket text frame, in order with the sound."""
@@ -182,6 +191,7 @@ class Listener:
                 self._queued_bytes -= len(item.packet.payload)
                 self._queued_frames -= item.packet.frames
                 self.dropped_frames += item.packet.frames
+                self._behind_frames += item.packet.frames
                 self._gap = True
                 return True
         return False

@@ -15,11 +15,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from ambient.errors import ProtocolError
-from ambient.messages import BLOCK_FRAMES, CHANNELS, RATE
+from ambient.messages import CHANNELS, RATE
+from ambient.sinks.vocabulary import CLIENT_MESSAGES, FRAME_MS, SERVER_MESSAGES
 
 __all__ = [
     "CLIENT_TYPES",
+    "CLOSE_REASONS",
     "HEADER_BYTES",
+    "HEADER_FIELDS",
     "HELLO_SECONDS",
     "MAX_MESSAGE_BYTES",
     "SERVER_TYPES",
@@ -33,10 +36,13 @@ __all__ = [
     "Message",
     "Session",
     "build",
+    "encoder_name",
+    "is_number",
     "pack_header",
     "parse",
     "read_buffer_ms",
     "read_codecs",
+    "read_frame_ms",
     "read_name",
     "read_object",
     "read_params",
@@ -52,26 +58,46 @@ MAX_DEPTH = 8
 HELLO_SECONDS = 5.0
 """A client that has not said hello by then is closed."""
 
-_HEADER = struct.Struct("<BBBBIQII")
+HEADER_FIELDS = (
+    ("version", "u8", "B", "1"),
+    ("type", "u8", "B", "0: sound"),
+    ("codec", "u8", "B", "see codecs"),
+    ("flags", "u8", "B", "see flags; bits that are not listed are ignored"),
+    ("seq", "u32", "I", "frames sent on this connection so far, modulo 2³²: one more each time"),
+    ("sample_index", "u64", "Q", "the stream's clock at the payload's first sample, before the encoder"),
+    ("frames", "u32", "I", "samples a channel in the payload"),
+    ("epoch", "u32", "I", "names one run of the stream; sample_index is comparable within it"),
+)
+"""Name, type, format character of :mod:`struct`, meaning."""
+_HEADER = struct.Struct("<" + "".join(code for _, _, code, _ in HEADER_FIELDS))
 HEADER_BYTES = _HEADER.size
 _AUDIO = 0
 
-CLIENT_TYPES = ("hello", "time", "format", "state", "params", "fire", "stats", "ping", "goodbye")
-SERVER_TYPES = ("hello", "time", "format", "state", "transition", "event", "pong", "error", "draining", "goodbye")
+CLIENT_TYPES = tuple(kind.name for kind in CLIENT_MESSAGES)
+SERVER_TYPES = tuple(kind.name for kind in SERVER_MESSAGES)
 
 
 class Codec(enum.IntEnum):
     """How the payload of a binary frame is encoded."""
 
     S16LE = 0
+    """16-bit little-endian PCM, left and right in turn, dithered"""
     F32LE = 1
+    """32-bit little-endian float PCM, left and right in turn, full scale ±1"""
     OPUS = 2
+    """one raw Opus packet (RFC 6716); a decoder lags by the pre-skip that codec_header tells"""
     FLAC = 3
+    """one FLAC frame (RFC 9639), 16 bits, of 4608 samples whatever frame_ms says"""
 
     @property
     def label(self) -> str:
         """The name in messages."""
         return self.name.lower()
+
+
+def encoder_name(codec: Codec, frame_ms: int) -> str:
+    """The encoder (of ``ambient.sinks.encoders.ENCODERS``) for a codec in frames of that length."""
+    return codec.label if frame_ms == 20 or codec is Codec.FLAC else f"{codec.label}/{frame_ms}"
 
 
 class Flags(enum.IntFlag):
@@ -100,6 +126,21 @@ class Close(enum.IntEnum):
     TOO_MANY = 4429
     DRAINING = 4503
     TOO_SLOW = 4508
+
+
+CLOSE_REASONS = {
+    Close.SHUTDOWN: "goodbye, or the server is stopped",
+    Close.POLICY: "more than 200 messages in a second",
+    Close.TOO_BIG: "a message of more than 64 KiB",
+    Close.BAD_MESSAGE: "a message that is not as this document says",
+    Close.AUTH: "a token or ticket is needed, or the one given is not good",
+    Close.NO_STREAM: "no such stream",
+    Close.NO_CODEC: "none of the codecs, rates or channels asked for can be sent",
+    Close.NO_HELLO: "no hello within 5 s, or something else before it",
+    Close.TOO_MANY: "too many listeners, or too many wrong tokens from this address",
+    Close.DRAINING: "the server is about to stop: connect again a little later",
+    Close.TOO_SLOW: "10 s of sound were dropped without once catching up; what reads nothing for 5 s is cut off",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +272,8 @@ class Hello:
     """In the client's order of preference; none at all for a client that wants to watch and steer only."""
     buffer_ms: int = 1000
     """Sound that the client wants in its buffer: so much of the past is sent at once."""
+    frame_ms: int = 20
+    """Sound in a binary frame: 20, 60 or 100 ms."""
     resume_epoch: int | None = None
     resume_sample_index: int | None = None
 
@@ -262,6 +305,7 @@ class Hello:
             role=role,
             codecs=codecs,
             buffer_ms=read_buffer_ms(payload),
+            frame_ms=read_frame_ms(payload),
             resume_epoch=epoch if whole else None,
             resume_sample_index=index if whole else None,
         )
@@ -276,9 +320,17 @@ def read_codecs(names: Sequence[Any]) -> tuple[Codec, ...]:
 def read_buffer_ms(payload: Mapping[str, Any]) -> int:
     """Sound that a client wants at once, 0 to 60000 ms. Raises ProtocolError."""
     buffer_ms = payload.get("buffer_ms", 1000)
-    if not _is_number(buffer_ms) or not 0 <= buffer_ms <= 60_000:
+    if not is_number(buffer_ms) or not 0 <= buffer_ms <= 60_000:
         raise ProtocolError(Close.BAD_MESSAGE, f"buffer_ms {buffer_ms!r} is not 0 to 60000")
     return int(buffer_ms)
+
+
+def read_frame_ms(payload: Mapping[str, Any]) -> int:
+    """The length of binary frames that a client asks for. Raises ProtocolError."""
+    frame_ms = payload.get("frame_ms", 20)
+    if not is_number(frame_ms) or frame_ms not in FRAME_MS["enum"]:
+        raise ProtocolError(Close.BAD_MESSAGE, f"frame_ms {frame_ms!r} is not one of {FRAME_MS['enum']}")
+    return int(frame_ms)
 
 
 def read_params(payload: Mapping[str, Any]) -> dict[str, float]:
@@ -287,7 +339,7 @@ def read_params(payload: Mapping[str, Any]) -> dict[str, float]:
     if not isinstance(values, dict) or not values:
         raise ProtocolError(Close.BAD_MESSAGE, "params is not an object of names and numbers")
     for name, value in values.items():
-        if not _is_number(value):
+        if not is_number(value):
             raise ProtocolError(Close.BAD_MESSAGE, f"parameter {name!r} needs a finite number, not {value!r}")
     return {str(n): float(v) for n, v in values.items()}
 
@@ -300,7 +352,8 @@ def read_name(payload: Mapping[str, Any], field: str) -> str:
     return value
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Whether a value from JSON is a finite number (true and false are none)."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
@@ -335,21 +388,3 @@ class Session:
                 return codec
         have = ", ".join(c.label for c in self._available)
         raise ProtocolError(Close.NO_CODEC, f"none of the codecs asked for can be sent; this server sends {have}")
-
-    def greeting(self, session: str, epoch: int, codec_header: str, burst_ms: int, now_us: int) -> str:
-        """The server's hello; codec null where the client wants no sound yet."""
-        return build(
-            "hello",
-            {
-                "protocol": VERSION,
-                "session": session,
-                "epoch": epoch,
-                "codec": None if self.codec is None else self.codec.label,
-                "rate": RATE,
-                "channels": CHANNELS,
-                "frame_samples": BLOCK_FRAMES,
-                "codec_header": codec_header,
-                "burst_ms": burst_ms,
-                "server_time_us": now_us,
-            },
-        )

@@ -394,3 +394,58 @@ def test_the_fake_backend_keeps_the_promise_of_noise_by_position() -> None:
     play(engine, 30)
     assert engine.counts.joins >= 3
     assert FakeBackend().info.frames_per_latent == engine.generator.info.frames_per_latent
+
+
+# ---- sounds asked for in free text
+
+
+def test_a_sound_that_is_asked_for_is_heard_once_where_it_was_placed() -> None:
+    engine = live()
+    play(engine, 1)
+    engine.ask("thunder echoing in a canyon", distance_m=343, azimuth_deg=-30)
+    _, events = play(engine, 12)
+    shots = [e for e in events if e.kind == "oneshot"]
+    assert len(shots) == 1 and shots[0].detail["heard_frame"] - shots[0].frame == pytest.approx(RATE, rel=0.01)
+    assert (shots[0].detail["distance_m"], shots[0].detail["azimuth_deg"]) == (343, -30)
+    made = [r for r in engine.generator.submitted if r.one_shot]  # type: ignore[attr-defined]
+    assert [str(r.prompt) for r in made] == ["thunder echoing in a canyon"]
+    assert not engine.shots and [row["name"] for row in status_layers(engine)] == ["forest"]  # nothing stays
+
+
+def test_the_same_text_again_is_another_sound() -> None:
+    engine = live()
+    for _ in range(2):
+        engine.ask("an owl")
+        play(engine, 8)
+    seeds = [r.seed for r in engine.generator.submitted if r.one_shot]  # type: ignore[attr-defined]
+    assert len(seeds) == len(set(seeds)) == 2
+
+
+def test_what_cannot_be_made_of_a_text_is_given_up_and_told() -> None:
+    def refuse(clip: Clip) -> Clip | ClipFailure:
+        return ScriptedGenerator.failure(clip.request) if clip.request.one_shot else clip
+
+    engine = live(generator=ScriptedGenerator(fault=refuse))
+    engine.ask("silence")
+    audio, events = play(engine, 20)
+    assert not [e for e in events if e.kind == "oneshot"] and not engine.shots
+    assert "“silence” 1: no sound could be made of it" in engine.faults
+    assert levels_db(audio).min() > -60
+
+
+def test_too_many_texts_at_once_the_oldest_gives_way() -> None:
+    engine = live()
+    for i in range(9):
+        engine.ask(f"sound {i}")
+    _, events = play(engine, 30)
+    assert {e.detail["layer"] for e in events if e.kind == "oneshot"} >= {f"“sound {i}” {i + 1}" for i in range(5, 9)}
+    assert not engine.shots
+
+
+def test_a_scene_that_is_replaced_keeps_what_was_asked_for() -> None:
+    engine = live()
+    engine.ask("an owl")
+    engine.step()
+    engine.replace_scene(parse_scene("scene: 1\nstates: {forest: another forest}\n"))
+    _, events = play(engine, 8)
+    assert [e.kind for e in events].count("oneshot") == 1

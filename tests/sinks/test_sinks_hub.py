@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 
 import numpy as np
@@ -66,6 +67,11 @@ def unwrap(data: bytes) -> tuple[int, bytes]:
     return data[0] & 15, data[start:]
 
 
+FRAMINGS = [
+    (f"{codec.label}/{ms}", codec, ms * RATE // 1000) for codec in (Codec.F32LE, Codec.OPUS) for ms in (60, 100)
+] + [("flac", Codec.FLAC, 4608)]
+
+
 class Bench:
     """A hub on an event loop that the test turns, and a clock that it moves."""
 
@@ -95,10 +101,10 @@ class Bench:
 def run(test):
     """Runs a test that is a coroutine, on a loop of its own."""
 
+    @functools.wraps(test)
     def wrapped(*arguments, **named):
         asyncio.run(asyncio.wait_for(test(*arguments, **named), 30))
 
-    wrapped.__name__, wrapped.__doc__ = test.__name__, test.__doc__
     return wrapped
 
 
@@ -204,17 +210,62 @@ async def test_a_listener_that_never_reads_is_cut_off_after_five_seconds():
 
 
 @run
-async def test_a_listener_that_reads_a_little_keeps_its_connection_and_loses_sound():
+async def test_a_listener_that_reads_a_little_loses_sound_and_is_let_go_when_it_never_catches_up():
     bench = Bench()
     listener, transport = bench.listener()
     transport.reading = False
-    for _ in range(100):
-        await bench.play(10)
-        transport.held = max(0, transport.held - 20_000)  # a tenth of what comes
+
+    async def read_a_tenth(seconds: float) -> None:
+        for _ in range(round(5 * seconds)):
+            await bench.play(10)
+            transport.held = max(0, transport.held - 20_000)
+
+    await read_a_tenth(9)
     assert not listener.ended.done()
-    assert listener.dropped_frames > 10 * RATE
-    jumps = [f for f in transport.frames if f.flags & Flags.DISCONTINUITY]
-    assert jumps
+    assert listener.dropped_frames > 5 * RATE
+    assert [f for f in transport.frames if f.flags & Flags.DISCONTINUITY]
+    transport.reading, transport.held = True, 0
+    await bench.play(5)  # it catches up
+    transport.reading = False
+    await read_a_tenth(9)
+    assert not listener.ended.done()
+    await read_a_tenth(9)
+    assert await listener.ended is Ended.TOO_SLOW
+    assert not transport.aborted  # there is still a goodbye to say
+
+
+@pytest.mark.parametrize(("name", "codec", "size"), FRAMINGS)
+@run
+async def test_frames_of_sixty_and_a_hundred_milliseconds(name, codec, size):
+    bench = Bench()
+    await bench.play(50)
+    transport = FakeTransport()
+    listener = Listener(transport, lambda: bench.now, text=True)
+    listener.codec = codec
+    assert bench.hub.packet_frames(name) == size
+    bench.hub.join(listener, name, RATE // 2)
+    await bench.play(100)
+    frames = transport.frames
+    assert {f.frames for f in frames} == {size}
+    assert (np.diff([f.sample_index for f in frames]) == size).all() and frames[0].sample_index % size == 0
+    if codec is Codec.F32LE:
+        sound = np.concatenate([np.frombuffer(f.payload, "<f4").reshape(-1, 2) for f in frames])
+        first = frames[0].sample_index
+        assert (sound == IndexCodedSource.audio(first, len(sound))).all()
+
+
+@run
+async def test_the_streams_clock_is_free_of_the_jitter_of_blocks():
+    bench = Bench()
+    assert bench.hub.newest_frame is None
+    jitter = np.random.default_rng(3).uniform(0, 0.05, 300)
+    for number, late in enumerate(jitter):
+        bench.now = 100 + (number + 1) * BLOCK_FRAMES / RATE + late
+        bench.hub.write(IndexCodedSource.block(number))
+        await asyncio.sleep(0)
+    bench.now = 100 + 300 * BLOCK_FRAMES / RATE
+    least = jitter[-250:].min()
+    assert bench.hub.newest_frame == pytest.approx(300 * BLOCK_FRAMES - least * RATE, abs=1)
 
 
 @run
