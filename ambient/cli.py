@@ -12,6 +12,7 @@ import logging
 import os
 import pathlib
 import sys
+import urllib.parse
 from collections.abc import Sequence
 
 from ambient import __version__
@@ -55,6 +56,13 @@ def _assignment(text: str) -> tuple[str, float]:
         return name, float(value)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=NUMBER, such as wind=0.8") from None
+
+
+def _origin(text: str) -> str:
+    parts = urllib.parse.urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.query:
+        raise argparse.ArgumentTypeError(f"{text!r} is no origin, such as https://example.org")
+    return text
 
 
 def _timed_event(text: str) -> tuple[float, str]:
@@ -151,6 +159,23 @@ def build_parser() -> argparse.ArgumentParser:
     serve.add_argument(
         "--host", default="127.0.0.1", metavar="H", help="address to listen on (default: this machine only)"
     )
+    serve.add_argument(
+        "--origin",
+        action="append",
+        default=[],
+        metavar="URL",
+        dest="origins",
+        type=_origin,
+        help="a site, such as https://example.org, whose pages may connect; may be repeated",
+    )
+    serve.add_argument(
+        "--tokens",
+        type=pathlib.Path,
+        metavar="FILE",
+        help="who may listen and steer: lines `listen TOKEN` and `control TOKEN` (default: AMBIENT_LISTEN_TOKEN and "
+        "AMBIENT_CONTROL_TOKEN, or else everybody)",
+    )
+    serve.add_argument("--max-listeners", type=int, default=5000, metavar="N", help="at once (default: %(default)s)")
     serve.add_argument("--no-sound-card", action="store_true", help="streams only")
     serve.add_argument(
         "--rest-after",
@@ -281,7 +306,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     level = logging.DEBUG if given.verbose else logging.INFO
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    for chatty in ("aiohttp.access", "matplotlib", "asyncio"):
+    for chatty in ("aiohttp.access", "matplotlib", "asyncio", "websockets"):  # the last would log tokens
         logging.getLogger(chatty).setLevel(logging.WARNING)
     try:
         module = importlib.import_module(f"ambient.commands.{given.module}")

@@ -107,16 +107,19 @@ def _stream(
             if hub is not None:
                 served.append((stream, hub))
         if page:
-            from ambient.server import Server
+            from ambient.server import Server, read_tokens
 
             server = Server(
                 served,
                 host=given.host,
                 port=given.port,
                 diagram=lambda name, state: draw_states(files[name].scene, state),
+                origins=given.origins,
+                tokens=read_tokens(given.tokens),
+                most_listeners=given.max_listeners,
             )
             server.start()
-            print(f"listening page: {server.url}", file=sys.stderr)
+            print(f"listening page: {server.url} ({server.exposure})", file=sys.stderr)
         polls = weather_polls(given, [(scene, stream) for (_, scene), stream in zip(scenes, streams, strict=True)])
         for stream in streams:
             stream.start()

@@ -5,5 +5,6 @@ Its asyncio loop runs in a thread of its own. Playout is not on this loop: a slo
 
 from ambient.server.lifecycle import Server
 from ambient.server.page import Diagram
+from ambient.server.tokens import Tokens, read_tokens
 
-__all__ = ["Diagram", "Server"]
+__all__ = ["Diagram", "Server", "Tokens", "read_tokens"]

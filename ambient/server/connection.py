@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import cast
 
 from aiohttp import web
@@ -20,8 +20,13 @@ SOCKET_BYTES = 128 * 1024
 
 
 @contextlib.asynccontextmanager
-async def listening(request: web.Request, hub: Hub, text: bool, chunked: bool = True) -> AsyncIterator[Listener]:
-    """The request's listener; it leaves the hub in the end. Raises ConnectionResetError where the client is gone."""
+async def listening(
+    request: web.Request, hub: Hub, text: Callable[[str], bytes] | None, chunked: bool = True
+) -> AsyncIterator[Listener]:
+    """The request's listener (see there for ``text`` and ``chunked``); it leaves the hub in the end.
+
+    Raises ConnectionResetError where the client is gone.
+    """
     transport = cast(asyncio.WriteTransport, request.transport)
     if transport is None:
         raise ConnectionResetError("the client is gone")

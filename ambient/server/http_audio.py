@@ -52,7 +52,7 @@ class HttpAudioDoor:
             return response
         await response.prepare(request)
         try:
-            async with listening(request, hub, text=False, chunked=request.version >= (1, 1)) as listener:
+            async with listening(request, hub, None, chunked=request.version >= (1, 1)) as listener:
                 listener.push_bytes(hub.header(encoder))
                 hub.join(listener, encoder, BURST_FRAMES)
                 await listener.ended

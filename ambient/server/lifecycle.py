@@ -17,11 +17,13 @@ from ambient.errors import SinkError
 from ambient.ports import StreamControl
 from ambient.server.admission import Admission
 from ambient.server.control import ControlDoor
+from ambient.server.gate import Gate
 from ambient.server.http_audio import HttpAudioDoor
 from ambient.server.monitors import MonitorDoor
 from ambient.server.page import Diagram, PageDoor
-from ambient.server.streams import Streams, refusal
-from ambient.server.websocket import RETRY_AFTER_MS, WebSocketDoor
+from ambient.server.streams import Streams
+from ambient.server.tokens import Rights, Tokens
+from ambient.server.websocket import WebSocketDoor
 from ambient.sinks.conversation import scene_message
 from ambient.sinks.hub import Hub
 from ambient.sinks.protocol import MAX_MESSAGE_BYTES, build
@@ -33,6 +35,7 @@ log = logging.getLogger("ambient.server")
 
 STATE_SECONDS = 0.2
 """Eager listeners get the stream's state so often, the others every fifth time."""
+MOST_LISTENERS = 5000
 REQUEST_SECONDS = 10.0
 """A connection that has not made a whole request by then is dropped."""
 
@@ -41,7 +44,8 @@ class Server:
     """Serves streams, each a control and the hub that its blocks go to.
 
     ``origins`` are further origins, such as ``https://example.org``, whose pages may connect and under whose host
-    names the server may be reached. ``start`` and ``stop`` are called from the thread that owns the server.
+    names the server may be reached. ``tokens`` say who may listen and steer; None: everybody. ``start`` and ``stop``
+    are called from the thread that owns the server.
     """
 
     def __init__(
@@ -51,10 +55,14 @@ class Server:
         port: int = 8765,
         diagram: Diagram | None = None,
         origins: Sequence[str] = (),
+        tokens: Tokens | None = None,
+        most_listeners: int = MOST_LISTENERS,
     ) -> None:
-        self._streams = Streams(streams)
+        self._streams = Streams(streams, most_listeners)
         self._host, self._port = host, port
-        self._admission = Admission(host, origins)
+        self._tokens = tokens or Tokens()
+        admission = Admission(host, origins, self._tokens, time.monotonic)
+        self._gate = Gate(admission, self._streams)
         limits = Limits(time.monotonic)
         self._talks = WebSocketDoor(self._streams, limits)
         self._monitors = MonitorDoor(self._streams)
@@ -62,7 +70,7 @@ class Server:
             self._talks,
             HttpAudioDoor(self._streams),
             PageDoor(self._streams, diagram),
-            ControlDoor(self._streams, limits),
+            ControlDoor(self._streams, limits, admission),
             self._monitors,
         )
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -81,6 +89,18 @@ class Server:
         """Address of the listening page on this machine."""
         host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(self._host, self._host)
         return f"http://{f'[{host}]' if ':' in host else host}:{self._port}/"
+
+    @property
+    def exposure(self) -> str:
+        """Who can reach the server and what they may do there, in words."""
+        if self._host in ("127.0.0.1", "::1", "localhost"):
+            return "this machine only; --host 0.0.0.0 opens it to the network"
+        anybody = {
+            Rights.NONE: "nobody may listen without a token",
+            Rights.LISTEN: "anybody there may listen; steering needs a token",
+            Rights.CONTROL: "ANYBODY there may listen and steer; see AMBIENT_CONTROL_TOKEN in docs/serving.md",
+        }
+        return f"open to the network; {anybody[self._tokens.anonymous]}"
 
     def start(self) -> None:
         """Listens. Raises SinkError where the port cannot be had."""
@@ -160,6 +180,7 @@ class Server:
     def _drain(self) -> None:
         if not self._draining:
             self._draining = True
+            self._gate.drain()
             self._talks.drain()
             self._monitors.drain()
 
@@ -194,25 +215,17 @@ class Server:
                     hub.tell(build("state", control.status()), eager=None if tick % 5 == 0 else True)
 
     def _application(self) -> web.Application:
-        app = web.Application(middlewares=[self._guard()], client_max_size=MAX_MESSAGE_BYTES)
+        app = web.Application(middlewares=[self._heard, self._gate.middleware()], client_max_size=MAX_MESSAGE_BYTES)
+        app.on_response_prepare.append(self._gate.on_prepare)
         for door in self._doors:
             app.add_routes(door.routes())
         return app
 
-    def _guard(self) -> Any:
-        @web.middleware
-        async def guard(request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> Any:
-            if (waiting := self._silent.pop(id(request.protocol), None)) is not None:
-                waiting.cancel()
-            if not self._admission.welcome(request):
-                return refusal(403, "origin", "pages of other sites may not connect to this server")
-            if self._draining and request.path.startswith(("/listen/", "/hls/")):
-                return refusal(503, "draining", "the server stops soon", {"Retry-After": str(RETRY_AFTER_MS // 1000)})
-            try:
-                return await handler(request)
-            except web.HTTPException as error:
-                if error.status < 400:
-                    raise
-                return refusal(error.status, "http", error.text or error.reason)
-
-        return guard
+    @web.middleware
+    async def _heard(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> Any:
+        """A whole request has come: its connection is not dropped for silence."""
+        if (waiting := self._silent.pop(id(request.protocol), None)) is not None:
+            waiting.cancel()
+        return await handler(request)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -23,7 +24,10 @@ class Stream(NamedTuple):
 class Streams(Mapping[str, Stream]):
     """All that is served, by name, in the order given."""
 
-    def __init__(self, streams: Sequence[tuple[StreamControl, Hub]]) -> None:
+    def __init__(self, streams: Sequence[tuple[StreamControl, Hub]], most_listeners: int) -> None:
+        self._most = most_listeners
+        self.refusals: collections.Counter[str] = collections.Counter()
+        """Who was not let in, by reason."""
         self._streams = {control.name: Stream(control, hub) for control, hub in streams}
 
     def __getitem__(self, name: str) -> Stream:
@@ -34,6 +38,15 @@ class Streams(Mapping[str, Stream]):
 
     def __len__(self) -> int:
         return len(self._streams)
+
+    @property
+    def full(self) -> bool:
+        """Whether as many listen or watch as are let in."""
+        return sum(hub.connected for _, hub in self._streams.values()) >= self._most
+
+    def refused(self, reason: str) -> None:
+        """Notes that somebody was not let in."""
+        self.refusals[reason] += 1
 
     def of(self, request: web.Request) -> Stream:
         """The stream that a request's path names. Raises HTTPNotFound, which names those that there are."""

@@ -12,9 +12,11 @@ from aiohttp import WSMsgType, web
 
 from ambient.errors import ProtocolError, SinkError
 from ambient.server.connection import listening
+from ambient.server.gate import BAD_TOKEN, RETRY_AFTER_SECONDS, RIGHTS
 from ambient.server.streams import Streams
+from ambient.server.tokens import Rights
 from ambient.sinks.conversation import Conversation
-from ambient.sinks.listener import Ended
+from ambient.sinks.listener import Ended, websocket_text
 from ambient.sinks.protocol import HELLO_SECONDS, MAX_MESSAGE_BYTES, SUBPROTOCOL, Close, build
 from ambient.sinks.steering import Limits
 
@@ -23,8 +25,6 @@ __all__ = ["WebSocketDoor"]
 log = logging.getLogger("ambient.server")
 
 CLOSE_SECONDS = 1.0
-RETRY_AFTER_MS = 2000
-"""When those who are sent away may look whether the server is back."""
 
 
 class WebSocketDoor:
@@ -45,7 +45,7 @@ class WebSocketDoor:
         """Takes nobody in any more, and tells those who are here."""
         self._draining = True
         for _, hub in self._streams.values():
-            hub.tell(build("draining", {"retry_after_ms": RETRY_AFTER_MS}))
+            hub.tell(build("draining", {"retry_after_ms": RETRY_AFTER_SECONDS * 1000}))
 
     async def close(self) -> None:
         """Ends all conversations: the server is stopped."""
@@ -61,16 +61,16 @@ class WebSocketDoor:
         )
         await ws.prepare(request)
         self._sockets[ws] = request.transport
-        if self._draining:
-            await self._close(ws, Close.DRAINING, "the server stops soon")
+        if (refused := self._refusal(request)) is not None:
+            await self._close(ws, *refused)
             return ws
         found = self._streams.get(request.match_info["stream"])
         if found is None:
             await self._close(ws, Close.NO_STREAM, f"no such stream; there are {', '.join(self._streams)}")
             return ws
         control, hub = found
-        steering = self._limits.steering(control, request.remote or "", allowed=True)
-        async with listening(request, hub, text=True) as listener:
+        steering = self._limits.steering(control, request.remote or "", request[RIGHTS] >= Rights.CONTROL)
+        async with listening(request, hub, websocket_text) as listener:
             listener.ended.add_done_callback(self._cutter(ws))
             try:
                 await self._converse(ws, Conversation(control, hub, listener, steering))
@@ -81,6 +81,20 @@ class WebSocketDoor:
                 log.error("stream %s: %s", control.name, error)
                 await self._close(ws, Close.NO_CODEC, "the encoder cannot be had")
         return ws
+
+    def _refusal(self, request: web.Request) -> tuple[Close, str] | None:
+        """Why somebody is not let in, if so."""
+        if request[RIGHTS] < Rights.LISTEN:
+            bad = request.get(BAD_TOKEN)
+            if bad is not None and bad.retry_after_seconds:
+                return Close.TOO_MANY, "too many wrong tokens from this address"
+            return Close.AUTH, "a token is needed to listen" if bad is None else "this token is not good"
+        if self._draining:
+            return Close.DRAINING, "the server stops soon"
+        if self._streams.full:
+            self._streams.refused("full")
+            return Close.TOO_MANY, "there are as many listeners as this server takes"
+        return None
 
     async def _converse(self, ws: web.WebSocketResponse, conversation: Conversation) -> None:
         """Passes on what the client says, until the connection ends. Raises ProtocolError, SinkError."""

@@ -160,9 +160,9 @@ class Hub:
         self._watchers[listener] = None
 
     def tell(self, text: str, eager: bool | None = None) -> None:
-        """Sends a text frame to WebSocket listeners (only the eager, or only the others), in order with the sound."""
+        """Sends a text to those who take texts (only the eager, or only the others), in order with the sound."""
         for listener in self._everybody():
-            if listener.text and eager in (None, listener.eager):
+            if eager in (None, listener.eager):
                 listener.push_text(text)
 
     def pump(self) -> None:

@@ -15,7 +15,7 @@ from ambient.messages import RATE
 from ambient.sinks.encoders import Packet
 from ambient.sinks.protocol import Codec, Flags, pack_header
 
-__all__ = ["Ended", "Listener", "Sound", "chunk", "websocket_frame"]
+__all__ = ["Ended", "Listener", "Sound", "chunk", "server_sent_event", "websocket_frame", "websocket_text"]
 
 QUEUE_FRAMES = 2 * RATE
 QUEUE_BYTES = 512 * 1024
@@ -52,6 +52,16 @@ def websocket_frame(data: bytes, opcode: int) -> bytes:
     return bytes((0x80 | opcode, 127)) + size.to_bytes(8, "big") + data
 
 
+def websocket_text(text: str) -> bytes:
+    """A text frame."""
+    return websocket_frame(text.encode(), 1)
+
+
+def server_sent_event(text: str) -> bytes:
+    """A JSON text as an event (HTML standard, 9.2), of the default type."""
+    return b"data: %b\n\n" % text.encode()
+
+
 def chunk(data: bytes) -> bytes:
     """A chunk of an HTTP/1.1 body (RFC 9112, 7.1)."""
     return b"%x\r\n%b\r\n" % (len(data), data)
@@ -61,15 +71,15 @@ class Listener:
     """Feeds one transport. Oldest whole packets are dropped when it falls behind; no progress for 5 s aborts it, and
     after 10 s of dropped sound without once catching up it is ended.
 
-    ``text`` tells a WebSocket, which takes text frames and packets behind a header, from HTTP, where the body is the
-    bare packets, in chunks unless the client speaks HTTP/1.0.
+    ``text`` is how text is wrapped: None where none is sent. A WebSocket takes :func:`websocket_text`, and packets
+    behind a header; HTTP the bare packets or events, in chunks unless the client speaks HTTP/1.0.
     """
 
     def __init__(
         self,
         transport: asyncio.WriteTransport,
         now: Callable[[], float],
-        text: bool,
+        text: Callable[[str], bytes] | None,
         epoch: int = 0,
         chunked: bool = True,
     ) -> None:
@@ -85,8 +95,9 @@ class Listener:
         self._seq = 0
         self._gap = False
         self._behind_frames = 0
-        self._body = chunk if chunked else bytes
-        self.text = text
+        self._body: Callable[[bytes], bytes] = chunk if chunked else bytes
+        self._wrap = text
+        self._websocket = text is websocket_text
         self.codec: Codec | None = None
         self.eager = False
         """Whether it wants to know of the stream's state several times a second."""
@@ -111,10 +122,10 @@ class Listener:
             self.end(Ended.TOO_SLOW)
 
     def push_text(self, text: str) -> None:
-        """Queues a WebSocket text frame, in order with the sound."""
-        if self.ended.done():
+        """Queues a text, in order with the sound, where texts are taken."""
+        if self._wrap is None or self.ended.done():
             return
-        data = websocket_frame(text.encode(), 1)
+        data = self._wrap(text) if self._websocket else self._body(self._wrap(text))
         self._queue.append(data)
         self._queued_bytes += len(data)
         self.pump()
@@ -175,7 +186,7 @@ class Listener:
         self._queued_bytes -= len(packet.payload)
         self._queued_frames -= packet.frames
         self.sent_packets += 1
-        if not self.text:
+        if not self._websocket:
             return self._body(packet.payload)
         assert self.codec is not None
         flags = item.flags | (Flags.DISCONTINUITY if self._gap else Flags.NONE)

@@ -24,6 +24,7 @@ from ambient.sinks.listener import (
     Sound,
     chunk,
     websocket_frame,
+    websocket_text,
 )
 from ambient.sinks.protocol import Codec, Flags, Frame, unpack_frame
 from ambient.testing import IndexCodedSource
@@ -84,7 +85,7 @@ class Bench:
 
     def listener(self, codec: Codec = Codec.F32LE, burst_frames: int = RATE, **more) -> tuple[Listener, FakeTransport]:
         transport = FakeTransport()
-        listener = Listener(transport, lambda: self.now, text=True, epoch=self.hub.epoch)
+        listener = Listener(transport, lambda: self.now, websocket_text, epoch=self.hub.epoch)
         listener.codec = codec
         self.hub.join(listener, codec.label, burst_frames, **more)
         return listener, transport
@@ -240,7 +241,7 @@ async def test_frames_of_sixty_and_a_hundred_milliseconds(name, codec, size):
     bench = Bench()
     await bench.play(50)
     transport = FakeTransport()
-    listener = Listener(transport, lambda: bench.now, text=True)
+    listener = Listener(transport, lambda: bench.now, websocket_text)
     listener.codec = codec
     assert bench.hub.packet_frames(name) == size
     bench.hub.join(listener, name, RATE // 2)
@@ -343,7 +344,7 @@ async def test_events_are_told_in_the_order_of_the_sound():
 async def test_watchers_get_messages_and_no_sound():
     bench = Bench()
     transport = FakeTransport()
-    watcher = Listener(transport, lambda: bench.now, text=True)
+    watcher = Listener(transport, lambda: bench.now, websocket_text)
     watcher.eager = True
     bench.hub.watch(watcher)
     await bench.play(5)
