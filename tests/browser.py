@@ -130,7 +130,9 @@ def chromium(*more_flags: str) -> Iterator[Browser]:
         port = port_file.read_text().splitlines()[0]
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list") as answer:
             pages = [t for t in json.load(answer) if t["type"] == "page"]
-        with connect(pages[0]["webSocketDebuggerUrl"], max_size=None, compression=None) as connection:
+        with connect(
+            pages[0]["webSocketDebuggerUrl"], max_size=None, compression=None, ping_interval=None
+        ) as connection:
             yield Browser(connection)
     finally:
         process.terminate()

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import http.server
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
+from browser import chromium
 
 from ambient.messages import BLOCK_FRAMES, SceneEvent
 from ambient.server import Server
@@ -74,3 +79,32 @@ def test_the_python_example_flashes_when_thunder_is_heard(stage):
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: p.name)
 def test_examples_are_short(path):
     assert len(path.read_text().splitlines()) < 40
+
+
+@pytest.mark.browser
+def test_the_javascript_example_flashes_when_thunder_is_heard(stage, tmp_path):
+    """Served from elsewhere, as a game's page would be."""
+    shutil.copy(CLIENTS / "javascript" / "index.html", tmp_path)
+    shutil.copy(CLIENTS.parent / "ambient" / "page" / "ambient.js", tmp_path)
+    handler = functools.partial(Quiet, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as place, chromium() as browser:
+        threading.Thread(target=place.serve_forever, daemon=True).start()
+        here = f"http://127.0.0.1:{place.server_port}"
+        server = Server([(stage.control, stage.hub)], port=0, origins=[here])
+        server.start()
+        try:
+            browser.open(f"{here}/index.html?server=http://127.0.0.1:{server.port}&stream=forest")
+            browser.click("#play")
+            time.sleep(1.5)  # it plays
+            browser.click("#thunder")
+            browser.wait("document.querySelector('#said').textContent === 'flash: thunder is heard'")
+            browser.click("#thunder")
+            assert [e for e in browser.errors if "favicon" not in e] == []
+        finally:
+            server.stop()
+            place.shutdown()
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass

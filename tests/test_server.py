@@ -255,7 +255,7 @@ def test_what_is_to_be_known(quiet):
         "image/svg+xml; charset=utf-8",
     )
     assert quiet.get("diagram/forest.svg?state=%3Cscript%3E")[0] == 404
-    for page in ("", "app.js", "worklet.js", "player.js", "spectrogram.js", "style.css", "icon.svg"):
+    for page in ("", "app.js", "ambient.js", "scene.js", "controls.js", "spectrogram.js", "style.css", "icon.svg"):
         status, body, headers = quiet.get(page)
         assert status == 200 and body
         assert "default-src 'self'" in headers["Content-Security-Policy"]
