@@ -229,6 +229,7 @@ class Engine:
         layer = self._asked.add(text, distance_m, azimuth_deg)
         self.shots[layer.name] = Shots(layer.name, self.generator.info, self.seed)
         self.shots[layer.name].bank.fire()
+        self._note("ask", text=text, distance_m=distance_m, azimuth_deg=azimuth_deg)
 
     def set_param(self, name: str, value: float) -> None:
         """Sets a parameter from the next block on. Raises ValueError."""

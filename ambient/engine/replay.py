@@ -94,6 +94,8 @@ class Replay:
                 match row["do"]:
                     case "fire":
                         engine.fire(row["event"])
+                    case "ask":
+                        engine.ask(row["text"], row["distance_m"], row["azimuth_deg"])
                     case "param":
                         engine.set_param(row["name"], row["value"])
                     case "feed":

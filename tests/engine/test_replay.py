@@ -63,6 +63,7 @@ Act = tuple[int, Callable[[Engine], None]]
 ACTS: dict[str, Callable[[Engine], None]] = {
     "gust": lambda e: e.fire("gust"),
     "crack": lambda e: e.fire("crack"),
+    "ask": lambda e: e.ask("an owl", distance_m=20.0),
     "calm": lambda e: e.set_param("wind", 0.05),
     "rain comes": lambda e: e.feed("weather.rain", 0.8),
     "go wet": lambda e: e.go("wet", 2.0),
