@@ -1,6 +1,6 @@
 """The bundled text-to-ambience model: prompt encoder, diffusion transformer, codec.
 
-Rectified flow (Liu et al., arXiv 2209.03003) with classifier-free guidance, and inpainting trained as in Stable
+Rectified flow (Liu et al., arXiv 2209.03003) with projected guidance, and inpainting trained as in Stable
 Audio 3: mask and masked latents enter every block. What is kept is moreover re-imposed at every step, so that it is
 exact at the end.
 """
@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from ambient.errors import BackendError
 from ambient.generate.catalogue import describe
 from ambient.generate.codec import AmbienceCodec
+from ambient.generate.guidance import projected
 from ambient.generate.prompt import PromptEncoder, Reader
 from ambient.generate.seam import ease_seam
 from ambient.messages import Audio, Clip, ClipFailure, ClipRequest, FailureKind, ModelInfo
@@ -249,7 +250,7 @@ class BundledBackend:
                     mask.repeat(2, 1, 1),
                 )
                 towards, away = both.chunk(2)
-                flow = away + guidance * (towards - away)
+                flow = projected(x, sigma, towards, away, guidance, 1 - mask)
             else:
                 flow = velocity(self._transformer, x, level, wanted, known, mask)
             x = scheduler.step(flow, timestep, x, return_dict=False)[0]

@@ -101,6 +101,17 @@ def test_single_events_come_at_a_level_and_end(backend: BundledBackend) -> None:
         assert np.abs(made.audio).max() < 1
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_what_is_to_be_avoided_makes_nothing_loud(backend: BundledBackend, seed: int) -> None:
+    info = backend.info
+    birds = PromptMix.of("songbirds chirping in the trees", "music, speech, traffic")
+    wanted = request(frames=96, steps=info.steps, guidance=info.guidance, seed=seed)
+    plain = clip(backend, replace(wanted, prompt=replace(birds, avoid=""))).audio
+    away = clip(backend, replace(wanted, prompt=birds)).audio
+    levels = [10 * np.log10(np.square(a).mean()) for a in (plain, away)]
+    assert levels[1] < levels[0] + 12 and levels[1] < -9
+
+
 def test_guidance_and_what_to_avoid_matter(backend: BundledBackend) -> None:
     plain = clip(backend, request(guidance=1.0))
     assert not np.allclose(plain.latents, clip(backend, request(guidance=4.0)).latents, atol=0.1)

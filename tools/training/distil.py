@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from ambient.generate.bundled import velocity
+from ambient.generate.guidance import projected
 from tools.training.diffusion import batches_ahead, build, channel_weights
 
 __all__ = ["guided", "stretch", "train"]
@@ -34,7 +35,7 @@ def imposed(x: Tensor, sigma: Tensor, z: Tensor, noise: Tensor, mask: Tensor) ->
 def guided(
     model: nn.Module, x: Tensor, sigma: Tensor, given: Tensor, z: Tensor, mask: Tensor, guidance: float
 ) -> Tensor:
-    """Velocity with classifier-free guidance against the empty prompt."""
+    """Velocity guided away from the empty prompt."""
     empty = given.clone()
     empty[:, :-1] = 0.0
     both = velocity(
@@ -46,7 +47,7 @@ def guided(
         mask.repeat(2, 1, 1),
     )
     towards, away = both.float().chunk(2)
-    return away + guidance * (towards - away)
+    return projected(x, sigma[:, None, None], towards, away, torch.tensor(guidance), (mask == 0).float())
 
 
 @torch.no_grad()
