@@ -308,7 +308,8 @@ def block() -> dict[str, Any]:
     """Without a model: the engine's own time for a block."""
     import numpy as np
 
-    from ambient.engine.core import Engine, Options
+    from ambient.engine.core import Engine
+    from ambient.engine.options import Options
     from ambient.messages import BLOCK_FRAMES
     from ambient.scene import find_scene, load_scene
     from ambient.sound import Limiter, LoudnessControl

@@ -11,8 +11,9 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from ambient.engine.core import Engine, Options
+from ambient.engine.core import Engine
 from ambient.engine.offline import render
+from ambient.engine.options import Options
 from ambient.errors import AmbientError
 from ambient.generate.catalogue import describe
 from ambient.generate.worker import ProcessGenerator

@@ -18,9 +18,10 @@ from ambient.commands.reload import SceneFile
 from ambient.commands.replay import play_again
 from ambient.commands.weather import weather_polls
 from ambient.engine.clocks import RealClock
-from ambient.engine.core import Engine, Options
+from ambient.engine.core import Engine
 from ambient.engine.journal import Recorder
 from ambient.engine.live import LiveStream
+from ambient.engine.options import Options
 from ambient.errors import AmbientError, SinkError
 from ambient.generate.cache import CachingGenerator, ClipCache
 from ambient.generate.catalogue import describe

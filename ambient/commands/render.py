@@ -17,8 +17,9 @@ from ambient.commands.mute import check_mute
 from ambient.commands.stems import Stems
 from ambient.commands.weather import weather_by_clock
 from ambient.engine.bed import Accepted, Bed
-from ambient.engine.core import Engine, Options
+from ambient.engine.core import Engine
 from ambient.engine.offline import render
+from ambient.engine.options import Options
 from ambient.engine.replay import Replay
 from ambient.errors import AmbientError, BackendError, SinkError
 from ambient.generate.catalogue import describe

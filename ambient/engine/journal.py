@@ -15,7 +15,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
 from ambient import __version__
-from ambient.engine.core import Engine, Options
+from ambient.engine.core import Engine
+from ambient.engine.options import Options
 from ambient.errors import SinkError
 from ambient.messages import Clip, ClipFailure, ClipRequest, ModelInfo
 from ambient.ports import Generator

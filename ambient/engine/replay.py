@@ -15,8 +15,9 @@ from datetime import datetime
 from typing import Any
 
 from ambient import __version__
-from ambient.engine.core import Engine, Options
+from ambient.engine.core import Engine
 from ambient.engine.journal import FORMAT
+from ambient.engine.options import Options
 from ambient.errors import ReplayError
 from ambient.messages import BLOCK_FRAMES, RATE, Block, Clip, ClipFailure, ClipRequest, ModelInfo
 from ambient.ports import Generator

@@ -1,0 +1,35 @@
+"""How an engine runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+__all__ = ["Options"]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How an engine runs. Absent is None."""
+
+    seed: int | None = None
+    live: bool = True
+    """Whether time presses. Offline, the engine waits for every clip and degrades nothing."""
+    steps: int | None = None
+    solo: str | None = None
+    """The only layer to be heard and generated."""
+    mute: frozenset[str] = frozenset()
+    """Layers, families and roles that are neither heard nor generated."""
+    ahead_seconds: float = 12.0
+    """Sound to keep ready in front of the playhead."""
+    batch_seconds: float = 0.7
+    """Live, longest batch: a changed scene waits for the one that is being made."""
+    offline_delay_seconds: float = 4.0
+    """Offline, mixing goes on for so long after a request, while the clip is made."""
+    guidance: float | None = None
+    loudness: bool = True
+    loop_frames: int | None = None
+    """Offline: when the beginning is to come again, a whole number of latent frames. Layers that sound from the
+    beginning are led back into it."""
+    began: datetime | None = None
+    """Live, the time of day that frame 0 stands for, where the scene's clock does not say; None: now."""
