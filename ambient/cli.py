@@ -286,8 +286,9 @@ def build_parser() -> argparse.ArgumentParser:
     listen.add_argument("--seconds", type=_seconds, metavar="N", help="how long (default: until it is interrupted)")
     listen.add_argument(
         "--codec",
-        choices=("s16le", "f32le", "opus"),
-        help="how the sound travels: 1.5, 3 or 0.13 Mbit/s (default: opus from another machine, else s16le)",
+        choices=("opus", "flac", "s16le", "f32le"),
+        help="how the sound travels: about 0.13, 0.8, 1.5 or 3 Mbit/s (default: for a file flac from another machine, "
+        "else opus; from this one s16le)",
     )
     listen.add_argument("--token", metavar="T", help="where the server asks for one (default: $AMBIENT_TOKEN)")
     listen.add_argument("--sound-device", metavar="NAME|N", help="sound card, as `ambient devices` lists them")

@@ -45,6 +45,7 @@ from ambient.sinks.protocol import (
     parse,
     unpack_frame,
 )
+from ambient.sinks.timesync import TimeSync
 
 __all__ = ["Codec", "Event", "Flags", "Frame", "Item", "Refusal", "Status", "Stream", "Transition", "connect", "decode"]
 
@@ -117,6 +118,7 @@ def connect(
     buffer_ms: int = 1000,
     on_message: Callable[[Message], None] | None = None,
     *,
+    frame_ms: int = 20,
     token: str | None = None,
     reconnect: bool = True,
     retry: Callable[[int], float] = retry_seconds,
@@ -124,8 +126,8 @@ def connect(
     """A stream to iterate over, to be opened by ``async with``. ``url`` is that of its WebSocket.
 
     ``codecs`` in order of preference, none for who only watches and steers; ``role`` is listener or controller;
-    ``buffer_ms`` of the past come at once; ``on_message`` gets every text frame; ``token`` opens a server that asks
-    for one; ``retry`` tells seconds before the n-th attempt.
+    ``buffer_ms`` of the past come at once; frames hold ``frame_ms`` (20, 60 or 100) of sound; ``on_message`` gets every
+    text frame; ``token`` opens a server that asks for one; ``retry`` tells seconds before the n-th attempt.
     """
     hello = {
         "protocol": VERSION,
@@ -135,6 +137,7 @@ def connect(
         "rates": [RATE],
         "channels": CHANNELS,
         "buffer_ms": buffer_ms,
+        "frame_ms": frame_ms,
     }
     return Stream(url, hello, on_message, token, retry if reconnect else None)
 
@@ -164,14 +167,13 @@ class Stream:
         self._expected = 0
         self._decoder: Decoder | None = None
         self._asked_time_at = 0.0
-        self._round_trip = float("inf")
         self.hello: Mapping[str, Any] = {}
-        """The server's answer to hello: codec, epoch, codec header …"""
+        """The server's answer to hello: codec, epoch, the role that was granted …"""
         self.state: Mapping[str, Any] = {}
         """The stream's latest status."""
         self.reconnects = 0
-        self.server_ahead_seconds: float | None = None
-        """The server's clock minus ``time.monotonic()`` here, as the quickest exchange so far told it; None before."""
+        self.time = TimeSync()
+        """Between the server's clock, the stream's samples and ``time.monotonic()`` here, in microseconds."""
 
     async def __aenter__(self) -> Self:
         """Connects. Raises ProtocolError where the server refuses, OSError where there is none."""
@@ -226,15 +228,20 @@ class Stream:
         """Fires a named event."""
         await self._send("fire", {"event": event})
 
-    async def go(self, state: str) -> None:
-        """Asks for a state."""
-        await self._send("state", {"state": state})
+    async def ask(self, text: str, distance_m: float | None = None, azimuth_deg: float | None = None) -> None:
+        """Has a single sound made from free text, such as "thunder echoing in a canyon"; 0° is ahead, 90° right."""
+        place = {"distance_m": distance_m, "azimuth_deg": azimuth_deg}
+        await self._send("fire", {"text": text, **{k: v for k, v in place.items() if v is not None}})
+
+    async def go(self, state: str, over_seconds: float | None = None) -> None:
+        """Starts a transition to a state."""
+        await self._send("state", {"state": state, **({} if over_seconds is None else {"over_seconds": over_seconds})})
 
     async def set_codecs(self, codecs: Sequence[Codec], buffer_ms: int = 1000) -> None:
         """Goes over to another codec, or to none to hear no more for now."""
-        self._hello = {**self._hello, "codecs": [c.label for c in codecs], "buffer_ms": buffer_ms}
-        self._epoch = None
-        await self._send("format", {"codecs": self._hello["codecs"], "buffer_ms": buffer_ms})
+        form = {"codecs": [c.label for c in codecs], "buffer_ms": buffer_ms, "frame_ms": self._hello["frame_ms"]}
+        self._hello, self._epoch = {**self._hello, **form}, None
+        await self._send("format", form)
 
     # ---- the connection
 
@@ -318,7 +325,7 @@ class Stream:
                 if not payload.get("codec"):
                     self._attempt = 0  # who only watches gets no frames
             case "time":
-                self._synchronise(payload)
+                self.time.take(payload, _now_us())
             case "draining":
                 wait = float(payload.get("retry_after_ms") or 0) / 1000
                 self._wait_at_least = wait * random.uniform(1.0, 1.5)
@@ -344,18 +351,7 @@ class Stream:
 
     async def _ask_time(self) -> None:
         self._asked_time_at = time.monotonic()
-        await self._send("time", {"client_us": time.monotonic_ns() // 1000})
-
-    def _synchronise(self, payload: Mapping[str, Any]) -> None:
-        """Four stamps, as in NTP (RFC 5905, 8); of all exchanges the quickest one is least wrong."""
-        now = time.monotonic_ns() // 1000
-        sent, received, answered = (payload.get(k) for k in ("client_us", "received_us", "sent_us"))
-        if not (isinstance(sent, int) and isinstance(received, int) and isinstance(answered, int)):
-            return
-        round_trip = ((now - sent) - (answered - received)) / 1e6
-        if round_trip <= self._round_trip:
-            self._round_trip = round_trip
-            self.server_ahead_seconds = ((received - sent) + (answered - now)) / 2e6
+        await self._send("time", {"client_us": _now_us()})
 
     async def _send(self, kind: str, payload: Mapping[str, Any]) -> None:
         if self._connection is None:
@@ -364,6 +360,10 @@ class Stream:
             await self._connection.send(build(kind, payload))
         except ConnectionClosed as closed:
             raise _mapped(closed) from closed
+
+
+def _now_us() -> int:
+    return time.monotonic_ns() // 1000
 
 
 def _mapped(closed: ConnectionClosed) -> ProtocolError:

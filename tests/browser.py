@@ -87,8 +87,10 @@ class Browser:
 
     def press(self, key: str, code: str) -> None:
         """Presses a key."""
+        number = {"Enter": 13, "Tab": 9}.get(key, 0)
         for kind in ("keyDown", "keyUp"):
-            self.call("Input.dispatchKeyEvent", type=kind, key=key, code=code)
+            typed = {"text": "\r"} if (key, kind) == ("Enter", "keyDown") else {}
+            self.call("Input.dispatchKeyEvent", type=kind, key=key, code=code, windowsVirtualKeyCode=number, **typed)
 
     def screen(self, width: int, height: int, dark: bool, scale: float = 1.0, mobile: bool = False) -> None:
         """Size and theme of the window."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import itertools
 import time
 
 import numpy as np
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from ambient.client import Codec, Event, Flags, Frame, Refusal, Status, Stream, Transition, connect, retry_seconds
 from ambient.errors import ProtocolError
 from ambient.messages import BLOCK_FRAMES, SceneEvent
-from ambient.server import Server
+from ambient.server import Server, Tokens
 from ambient.sinks.hub import Hub
 from ambient.sinks.protocol import Close, build, pack_header
 from ambient.testing import FakeStream, IndexCodedSource, PacedSource
@@ -140,6 +141,37 @@ def test_what_another_try_would_not_change_is_said_at_once(place, url, code):
     assert caught.value.close_code == code
 
 
+@pytest.mark.parametrize(
+    ("token", "granted"),
+    [("steer-steer", "controller"), ("listen-listen", "listener"), ("wrong-wrong", None), (None, None)],
+)
+def test_tokens(place, token, granted):
+    server = Server(
+        [(place.control, place.hub)],
+        port=0,
+        tokens=Tokens(listen=frozenset(["listen-listen"]), control=frozenset(["steer-steer"])),
+    )
+    server.start()
+
+    async def listen():
+        url = f"ws://127.0.0.1:{server.port}/ws/v1/forest"
+        async with connect(url, role="controller", token=token, retry=soon) as stream:
+            await anext(stream)
+            return stream.hello["role"]
+
+    try:
+        with PacedSource(place.hub):
+            if granted is None:
+                with pytest.raises(ProtocolError) as caught:
+                    run(listen())
+                assert caught.value.close_code == Close.AUTH
+                assert "token" in str(caught.value) and "wrong-wrong" not in str(caught.value)
+            else:
+                assert run(listen()) == granted
+    finally:
+        server.stop()
+
+
 def test_an_address_that_is_none(place):
     async def listen():
         async with connect("127.0.0.1/forest"):
@@ -193,14 +225,15 @@ def test_everything_comes_typed_and_in_order_with_the_sound(place):
             while not place.hub.listeners:
                 await asyncio.sleep(0.01)
             await stream.set_params(wind=0.9)
-            await stream.go("storm")
+            await stream.go("storm", over_seconds=3)
             await stream.fire("owl")
+            await stream.ask("a door far away", distance_m=80)
             await stream.fire("elephant")
             place.hub.write(IndexCodedSource.block(29))
             place.hub.write(IndexCodedSource.block(30, (change, thunder)))
             async for item in stream.items():
                 seen.append(item)
-                told = any(isinstance(s, Refusal) for s in seen) and stream.server_ahead_seconds is not None
+                told = any(isinstance(s, Refusal) for s in seen) and stream.time.offset_us is not None
                 if told and any(isinstance(s, Frame) and s.sample_index == 28_800 for s in seen):
                     break
             return seen, stream
@@ -216,8 +249,36 @@ def test_everything_comes_typed_and_in_order_with_the_sound(place):
     refusal = next(s for s in seen if isinstance(s, Refusal))
     assert refusal.message == "no event is called 'elephant'; did you mean 'thunder'?" and not refusal.retryable
     assert (place.control.params["wind"], place.control.state, place.control.fired) == (0.9, "storm", ["owl"])
+    assert place.control.asked == [("a door far away", 80.0, None)]
     # Server and client share a clock here: what is measured is off by half a round trip at most.
-    assert abs(stream.server_ahead_seconds) <= stream._round_trip / 2 + 1e-5
+    assert abs(stream.time.offset_us) <= stream.time.round_trip_us / 2 + 1
+
+
+def test_flac_is_decoded_to_the_very_samples(place):
+    async def listen():
+        async with connect(place.url, [Codec.FLAC], buffer_ms=200) as stream:
+            frames = await take(stream, 10)
+            return frames, np.concatenate([stream.decode(f) for f in frames])
+
+    with PacedSource(place.hub):
+        frames, audio = run(listen())
+    heard = IndexCodedSource.indices(audio)
+    assert heard[0] == frames[0].sample_index and (np.diff(heard) == 1).all()
+    assert len(heard) >= 9 * 4608
+
+
+@pytest.mark.parametrize("frame_ms", [60, 100])
+def test_longer_frames_are_resumed_as_exactly(place, frame_ms):
+    async def listen():
+        async with connect(place.url, frame_ms=frame_ms, retry=soon) as stream:
+            before = await take(stream, 5)
+            stream._connection.transport.abort()
+            return before + await take(stream, 10)
+
+    with PacedSource(place.hub):
+        frames = run(listen())
+    assert frames[0].frames == 48 * frame_ms
+    assert all(a.sample_index + a.frames == b.sample_index for a, b in itertools.pairwise(frames))
 
 
 def test_opus_is_decoded_in_place(place):

@@ -12,7 +12,7 @@ import pytest
 from browser import Browser, chromium
 
 from ambient.messages import BLOCK_FRAMES, RATE, Block, SceneEvent
-from ambient.server import Server
+from ambient.server import Server, Tokens
 from ambient.sinks.hub import Hub
 from ambient.testing import FakeStream, PacedSource
 
@@ -192,6 +192,46 @@ def test_it_fits_a_phone(stage):
         assert browser.evaluate(small) == 0
     finally:
         browser.call("Emulation.clearDeviceMetricsOverride")
+
+
+def test_a_sound_in_words_of_ones_own(stage, monkeypatch):
+    browser, status, asked = stage.browser, stage.control.status, "“a door far away” 1"
+
+    def told():
+        document = status()
+        if stage.control.asked and not heard:
+            document["layers"].append({**document["layers"][0], "name": asked, "prompt": "a door far away"})
+        return document
+
+    heard: list[str] = []
+    monkeypatch.setattr(stage.control, "status", told)
+    browser.open(stage.server.url)
+    browser.wait("ambient.connected")
+    browser.evaluate("document.querySelector('#ask-place').value = 'far'")
+    browser.evaluate("document.querySelector('#ask-text').focus()")
+    browser.call("Input.insertText", text="a door far away")
+    browser.press("Enter", "Enter")
+    stage.until(lambda: stage.control.asked == [("a door far away", 300.0, None)])
+    assert "being made" in browser.evaluate("document.querySelector('#ask-answer').textContent")
+    browser.wait("document.querySelector('#layers').textContent.includes('“a door far away”')")
+    heard.append("not at all")  # the layer is over, and no sound of it came
+    browser.wait("document.querySelector('#log').innerText.includes('could not be made')")
+    assert browser.evaluate("document.querySelector('#ask-answer').textContent") == ""
+
+
+def test_who_may_not_steer_sees_so(stage):
+    server = Server([(stage.control, stage.hub)], port=0, tokens=Tokens(control=frozenset(["steer-steer"])))
+    server.start()
+    try:
+        stage.browser.open(server.url)
+        stage.browser.wait("!document.querySelector('#listens-only').hidden")
+        usable = "document.querySelectorAll('#params input:enabled, .chips button:enabled, #ask :enabled').length"
+        assert stage.browser.evaluate(usable) == 0
+        stage.browser.click("#play")
+        stage.browser.wait("ambient.state === 'playing'")
+    finally:
+        stage.browser.call("Page.navigate", url="about:blank")
+        server.stop()
 
 
 class Wire:

@@ -39,7 +39,8 @@ def run(given: argparse.Namespace) -> int:
     token = given.token or os.environ.get("AMBIENT_TOKEN")
     url = stream_url(given.url, token)
     near = urllib.parse.urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")
-    first = Codec[given.codec.upper()] if given.codec else Codec.S16LE if near else Codec.OPUS
+    afar = Codec.OPUS if given.out is None else Codec.FLAC
+    first = Codec[given.codec.upper()] if given.codec else Codec.S16LE if near else afar
     stream = connect(url, [first, Codec.S16LE], token=token)
     length = MOST_FRAMES if given.seconds is None else frames(given.seconds)
     if given.out is not None:

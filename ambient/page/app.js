@@ -1,7 +1,7 @@
 // The listening page: chooses a stream, plays it, and hands what it tells to scene.js and what is done to controls.js.
 
 import { Player, Stream } from "./ambient.js";
-import { SleepTimer, buildControls, buildVolume, showParams } from "./controls.js";
+import { SleepTimer, allowSteering, buildControls, buildVolume, showParams } from "./controls.js";
 import { happened, pretty, set, showDescription, showStatus } from "./scene.js";
 import { Spectrogram } from "./spectrogram.js";
 
@@ -42,8 +42,9 @@ function connect() {
   player = new Player(mine, { codec, onStats: (stats) => mine === stream && measure(stats) });
   player.volume = Number($("volume").value);
   mine
-    .on("hello", ({ codec }) => {
+    .on("hello", ({ codec, role }) => {
       Object.assign(facts, { connected: true, codec });
+      allowSteering(role !== "listener");
       link("live", "live");
     })
     .on("format", ({ codec }) => (facts.codec = codec))

@@ -8,6 +8,7 @@ const HANDS_OFF = 1200; // milliseconds after which a slider follows the scene a
 const FADE = 30; // seconds in which the sleep timer fades
 const touched = {}; // when each slider was last moved
 let act = null;
+let allowed = true;
 
 // Where a sound from free text may come from.
 const PLACES = {
@@ -27,6 +28,14 @@ export function buildControls(scene, actions) {
   $("params-card").hidden = !scene.params.length;
   $("events").replaceChildren(...scene.events.map((name) => chip(name, () => act.fire(name))));
   $("states").replaceChildren(...scene.states.map((name) => chip(name, () => act.go(name))));
+  allowSteering(allowed);
+}
+
+// Whoever has no token for control only watches.
+export function allowSteering(yes) {
+  allowed = yes;
+  for (const control of document.querySelectorAll("#params input, .chips button, #ask > *")) control.disabled = !yes;
+  $("listens-only").hidden = yes;
 }
 
 $("ask").addEventListener("submit", (event) => {

@@ -9,6 +9,10 @@ let drawn = null;
 
 export const pretty = (name) => String(name ?? "").replaceAll(/[_.]/g, " ");
 
+// Sounds from free text are layers for as long as they wait or sound, called “the text” and a number.
+const isAsked = (name) => name.startsWith("“");
+const asked = new Map(); // name → whether it was heard
+
 export function set(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
@@ -24,6 +28,7 @@ export function showStatus(stream, status) {
   set($("state"), pretty(status.state));
   set($("note"), standing(status, shared));
   showLayers(layers, shared);
+  watchAsked(layers);
   showProblems(status.scene_problems ?? []);
   showPlace(stream, status);
   const number = (value, digits, unit) => (value == null ? "–" : `${value.toFixed(digits).replace("-", "−")}${unit}`);
@@ -80,7 +85,8 @@ function newRow(layer) {
     '<div class="meter" role="meter" aria-valuemin="-60" aria-valuemax="0"><i></i></div><p class="why"></p>';
   const part = (name) => row.querySelector(`.${name}`);
   row.parts = Object.fromEntries(["name", "kind", "heard", "prompt", "meter", "why"].map((name) => [name, part(name)]));
-  row.parts.name.textContent = pretty(layer.name);
+  row.classList.toggle("asked", isAsked(layer.name));
+  row.parts.name.textContent = isAsked(layer.name) ? layer.name.replace(/ \d+$/, "") : pretty(layer.name);
   row.parts.meter.setAttribute("aria-label", `Level of ${pretty(layer.name)}`);
   return row;
 }
@@ -124,6 +130,19 @@ function glimpse(layer, where) {
   mark.hiding = setTimeout(() => mark.classList.remove("now"), 2500);
 }
 
+// What was asked for and is gone without having been heard could not be made.
+function watchAsked(layers) {
+  const now = layers.map((layer) => layer.name).filter(isAsked);
+  for (const [name, heard] of asked) {
+    if (now.includes(name)) continue;
+    asked.delete(name);
+    if (heard) continue;
+    set($("ask-answer"), "");
+    note(name.replace(/ \d+$/, ""), "could not be made");
+  }
+  for (const name of now) if (!asked.has(name)) asked.set(name, false);
+}
+
 function place({ distance_m: distance, azimuth_deg: azimuth }) {
   if (distance == null) return "";
   const side = azimuth == null ? "" : azimuth < -20 ? " to the left" : azimuth > 20 ? " to the right" : " ahead";
@@ -141,11 +160,13 @@ export function happened(kind, what) {
   } else if (what.kind === "event") {
     note(pretty(what.name));
   } else if (what.kind === "oneshot") {
-    if (what.text) {
+    const layer = what.layer ?? what.name;
+    if (isAsked(layer)) {
+      asked.set(layer, true);
       set($("ask-answer"), "");
-      note(`“${what.text}”`, place(what));
+      note(layer.replace(/ \d+$/, ""), place(what));
     }
-    glimpse(what.layer ?? what.name, place(what));
+    glimpse(layer, place(what));
   } else if (what.kind === "reload") {
     note("The scene was changed");
   } else if (what.kind === "fault") {
