@@ -276,7 +276,7 @@ class ModelInfo:
 
     name: str
     family: str
-    """``stable-audio-3`` (the bundled model's shape), ``audioldm``, ``audioldm2``, ``stable-audio``."""
+    """``ambience`` (the bundled model's), ``audioldm``, ``audioldm2``, ``stable-audio``, ``stable-audio-3``."""
     fingerprint: str
     """Changes when the weights do; keys the clip cache."""
     rate: int

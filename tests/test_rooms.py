@@ -11,11 +11,11 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "ambient"
 COMMON = {"ambient.messages", "ambient.errors", "ambient.ports"}
-HEAVY = {"torch", "diffusers", "transformers", "safetensors", "tokenizers"}
+HEAVY = {"torch", "diffusers", "transformers", "safetensors", "tokenizers", "torchsde"}
 MAY: dict[str, set[str]] = {
     "scene": {"numpy", "pydantic", "yaml"},
     "plan": {"numpy", "ambient.scene"},
-    "generate": {"numpy", "soxr", *HEAVY},
+    "generate": {"numpy", "soxr", "soundfile", "huggingface_hub", *HEAVY},
     "sound": {"numpy", "scipy", "soxr"},
     "sinks": {"numpy", "sounddevice", "av", "soundfile", "aiohttp", "ambient.sound"},
 }

@@ -192,6 +192,8 @@ class Supply:
                 self.counts.joins_repaired += outcome.join_failed
                 self.counts.failures += not outcome.join_failed
                 self._fault(outcome.fault)
+                if not self.options.live and not outcome.join_failed and player.plan.attempt > 3:
+                    raise BackendError(f"layer {layer} cannot be generated: {outcome.fault}")
 
     # ---- asking for what is needed next
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import pathlib
 import time
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -23,12 +22,15 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ambient.errors import BackendError
+from ambient.generate.batches import BatchedBackend
 from ambient.generate.catalogue import describe
 from ambient.generate.codec import AmbienceCodec
+from ambient.generate.devices import choose_device
+from ambient.generate.fit import event_gain
 from ambient.generate.guidance import projected
 from ambient.generate.prompt import PromptEncoder, Reader
 from ambient.generate.seam import ease_seam
-from ambient.messages import Audio, Clip, ClipFailure, ClipRequest, FailureKind, ModelInfo
+from ambient.messages import Clip, ClipFailure, ClipRequest
 
 __all__ = ["WEIGHTS", "BundledBackend", "condition", "velocity"]
 
@@ -84,38 +86,21 @@ def _load(kind: type[_Model], folder: pathlib.Path, device: str) -> _Model:
     return model.float().eval().to(device)
 
 
-def _go_on() -> None:
-    """Nothing interrupts."""
-
-
-def _event_gain(audio: Audio, frame: int) -> float:
-    """Gain that brings the loudest 0.4 s of a single event to −20 dBFS, its peak staying under full scale.
-
-    Nothing continues an event, so its level is free; as generated it varies by tens of decibels.
-    """
-    power = np.square(audio).mean(1)[: len(audio) // frame * frame].reshape(-1, frame).mean(1)
-    loudest = np.convolve(power, np.full(5, 0.2), "same").max()
-    gain = float(np.clip(0.1 / np.sqrt(loudest + 1e-12), 0.25, 16.0))
-    return min(gain, 0.98 / float(np.abs(audio).max() + 1e-9))
-
-
-class BundledBackend:
+class BundledBackend(BatchedBackend):
     """Implements :class:`ambient.ports.Backend`. Call from one thread.
 
     Raises BackendError, ModelNotFound.
     """
 
     def __init__(self, path: str | None = None, device: str = "cpu", threads: int | None = None) -> None:
-        self._info = describe(path or "bundled")
-        self.on_step: Callable[[], None] = _go_on
-        folder = pathlib.Path(self._info.path)
+        info = describe(path or "bundled")
         if threads is not None:
             torch.set_num_threads(threads)
-        try:
-            self._device = torch.device(device)
-            torch.empty(1, device=self._device)
-        except (RuntimeError, AssertionError) as error:
-            raise BackendError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}") from error
+        chosen = choose_device(device, half=False)
+        super().__init__(info, str(chosen))
+        self._device = chosen.torch_device
+        device = str(self._device)
+        folder = pathlib.Path(info.path)
         self._transformer = _load(StableAudio3DiTModel, folder / "transformer", device)
         self._codec = _load(AmbienceCodec, folder / "codec", device)
         encoder = _load(PromptEncoder, folder / "prompt_encoder", "cpu")
@@ -125,55 +110,6 @@ class BundledBackend:
             self._schedule: dict[str, Any] = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
         except Exception as error:  # tokenizers raises bare Exceptions
             raise BackendError(f"{folder}: tokenizer or scheduler cannot be read: {error}") from error
-
-    @property
-    def info(self) -> ModelInfo:
-        """What the planner must know."""
-        return self._info
-
-    def generate(self, requests: Sequence[ClipRequest]) -> list[Clip | ClipFailure]:
-        """Makes one batch, equal lengths and steps together, answers in the order of the requests.
-
-        A clip depends on its own request only, not on what else is in the batch.
-        """
-        answers: dict[int, Clip | ClipFailure] = {}
-        groups: dict[tuple[int, int], list[int]] = {}
-        for i, request in enumerate(requests):
-            trouble = self._trouble(request)
-            if trouble:
-                answers[i] = ClipFailure(request, "error", trouble)
-            else:
-                groups.setdefault((request.latent_frames, max(1, request.steps)), []).append(i)
-        for (_, steps), members in groups.items():
-            batch = [requests[i] for i in members]
-            answers |= dict(zip(members, self._safely(batch, steps), strict=True))
-        return [answers[i] for i in range(len(requests))]
-
-    def _trouble(self, request: ClipRequest) -> str:
-        """Why a request cannot be served, or nothing."""
-        info = self._info
-        if not 1 <= request.latent_frames <= info.max_latent_frames:
-            return f"a clip has 1 to {info.max_latent_frames} latent frames, not {request.latent_frames}"
-        if request.start_frame % info.frames_per_latent:
-            return f"a clip starts at a multiple of {info.frames_per_latent} frames, not at {request.start_frame}"
-        known = 0
-        for end in (request.tail, request.head):
-            known += end.kept if end else 0
-            if end and (end.latents.shape[0] != info.latent_channels or known > request.latent_frames):
-                return (
-                    f"a tail of shape {end.latents.shape} does not fit {info.latent_channels} x {request.latent_frames}"
-                )
-        return ""
-
-    def _safely(self, batch: list[ClipRequest], steps: int) -> Sequence[Clip | ClipFailure]:
-        kind: FailureKind = "error"
-        try:
-            return self._generate(batch, steps)
-        except torch.OutOfMemoryError as error:
-            kind, message = "out_of_memory", str(error)
-        except Exception as error:  # whatever torch raises must become an answer: a stream waits for it
-            message = f"{type(error).__name__}: {error}"
-        return [ClipFailure(request, kind, message.splitlines()[0]) for request in batch]
 
     @torch.inference_mode()
     def _generate(self, batch: list[ClipRequest], steps: int) -> list[Clip | ClipFailure]:
@@ -202,7 +138,7 @@ class BundledBackend:
         answers: list[Clip | ClipFailure] = []
         for i, request in enumerate(batch):
             if request.one_shot:
-                audio[i] *= _event_gain(audio[i], self._info.frames_per_latent)
+                audio[i] *= event_gain(audio[i])
             if np.isfinite(audio[i]).all() and np.isfinite(stored[i]).all():
                 answers.append(Clip(request, np.ascontiguousarray(audio[i]), stored[i], each))
             else:

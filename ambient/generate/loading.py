@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pathlib
+from collections.abc import Callable
+
 from ambient.messages import ModelInfo
 from ambient.ports import Backend
 
@@ -12,12 +15,30 @@ def load_backend(info: ModelInfo, device: str = "auto", threads: int | None = No
     """Loads a model. Raises BackendError with a clear message.
 
     ``device``: where it computes, as torch names it; ``auto`` takes cuda, then mps, then cpu. ``threads``: torch's
-    threads within an operation; None takes one, which leaves a core to playout (`tools/bench.py --only clip` compares).
+    threads within an operation; None takes one for the bundled model, which leaves a core to playout
+    (`tools/bench.py --only clip` compares), and for the others all processors but one.
     """
     import torch
 
-    from ambient.generate.bundled import BundledBackend
+    from ambient.generate.devices import choose_device, cpu_threads
 
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    return BundledBackend(info.path or None, device=device, threads=threads or 1)
+    ours = info.family == "ambience"
+    torch.set_num_threads(cpu_threads(threads, offline=not ours))
+    if ours:
+        from ambient.generate.bundled import BundledBackend
+
+        return BundledBackend(info.path or None, device=device)
+    chosen = choose_device(device, half=True)
+    from ambient.generate.checkpoint import load_pipeline
+    from ambient.generate.mel import AudioLDM2Backend, AudioLDMBackend
+    from ambient.generate.stable import StableAudio3Backend, StableAudioBackend
+
+    folder = pathlib.Path(info.path)
+    family, pipeline = load_pipeline(folder)
+    kinds: dict[str, Callable[..., Backend]] = {
+        "audioldm": AudioLDMBackend,
+        "audioldm2": AudioLDM2Backend,
+        "stable-audio": StableAudioBackend,
+        "stable-audio-3": StableAudio3Backend,
+    }
+    return kinds[family.name](info, pipeline, family.geometry(folder).hop, chosen)

@@ -7,7 +7,6 @@ from ambient.sound.mixer import LayerBlock, Voices, mix
 from ambient.sound.oneshot import trim_one_shot
 from ambient.sound.quality import LayerAnchor, inspect_clip
 from ambient.sound.remix import Remix
-from ambient.sound.resample import to_engine
 from ambient.sound.ring import RingBuffer
 from ambient.sound.space import PlacedSound, SpatialSound, delay_frames, place
 from ambient.sound.timeline import Join, Timeline
@@ -31,7 +30,6 @@ __all__ = [
     "inspect_clip",
     "mix",
     "place",
-    "to_engine",
     "trim_one_shot",
     "weights",
 ]

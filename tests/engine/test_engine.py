@@ -161,6 +161,12 @@ def test_offline_a_model_that_always_fails_is_an_error() -> None:
         play(offline(generator=generator), 5)
 
 
+def test_offline_a_model_whose_clips_must_not_be_heard_is_an_error() -> None:
+    generator = ScriptedGenerator(fault=lambda clip: dataclasses.replace(clip, audio=clip.audio + np.float32(0.6)))
+    with pytest.raises(BackendError, match=r"cannot be generated: .* constant offset"):
+        play(offline(generator=generator), 5)
+
+
 # ---- live: whatever happens, sound goes on
 
 

@@ -37,7 +37,10 @@ def test_a_copy_elsewhere_has_the_same_fingerprint_until_it_changes(tmp_path: pa
 def test_unknown_models_say_what_there_is(tmp_path: pathlib.Path) -> None:
     with pytest.raises(ModelNotFound) as caught:
         describe("nosuch")
-    assert str(caught.value) == "model 'nosuch' is neither a bundled model nor a folder; bundled models: bundled"
+    assert str(caught.value) == (
+        "model 'nosuch' is neither a bundled model nor a folder; bundled models: bundled; `ambient models` lists what "
+        "can be fetched"
+    )
     with pytest.raises(ModelNotFound, match=r"holds no model_index\.json"):
         describe(str(tmp_path))
 

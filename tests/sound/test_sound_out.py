@@ -27,7 +27,6 @@ from ambient.sound import (
     inspect_clip,
     mix,
     place,
-    to_engine,
     trim_one_shot,
 )
 
@@ -320,15 +319,6 @@ def test_a_crack_is_not_levelled_beyond_full_scale_and_scraps_give_nothing() -> 
     assert np.abs(event).max() == pytest.approx(10 ** (-3 / 20), abs=0.01)
     for n in (0, 100, 479, 2000):
         assert trim_one_shot(np.full((n, 2), 0.1, np.float32)) is None
-
-
-def test_mono_gets_width_and_folds_back_to_the_same_mono() -> None:
-    mono = noise(RATE, 1)[:, :1]
-    wide = to_engine(mono, RATE)
-    np.testing.assert_allclose(wide.mean(1), mono[:, 0], atol=1e-6)
-    assert np.std(wide[:, 0] - wide[:, 1]) > 0.5 * np.std(mono)
-    assert to_engine(noise(44_100), 44_100).shape == (48_000, 2)
-    assert len(to_engine(noise(16_000)[:, :1], 16_000)) == 48_000
 
 
 # ---- clips
