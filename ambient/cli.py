@@ -77,7 +77,11 @@ def _timed_event(text: str) -> tuple[float, str]:
 
 def _model_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("model")
-    group.add_argument("--model", metavar="NAME|DIR", help="a model by name or checkpoint folder (default: bundled)")
+    group.add_argument(
+        "--model",
+        metavar="NAME|DIR",
+        help="a model by name, on the hub or here, or a checkpoint folder (default: bundled)",
+    )
     group.add_argument("--steps", type=int, metavar="N", help="denoising steps (default: the model's own)")
     group.add_argument(
         "--device", default="auto", help="where the model computes: auto, cpu, cuda, mps (default: auto)"
@@ -293,8 +297,13 @@ def build_parser() -> argparse.ArgumentParser:
     listen.add_argument("--token", metavar="T", help="where the server asks for one (default: $AMBIENT_TOKEN)")
     listen.add_argument("--sound-device", metavar="NAME|N", help="sound card, as `ambient devices` lists them")
 
-    models = add("models", "about", "list the models that are at hand")
+    models = add("models", "models", "list the models that are at hand, fetch another, measure one")
     models.add_argument("--json", action="store_true")
+    models.set_defaults(action="list")
+    actions = models.add_subparsers(dest="action", metavar="ACTION")
+    fetch = actions.add_parser("fetch", help="download a checkpoint from the hub, with progress")
+    fetch.add_argument("name", metavar="NAME", help="as `ambient models` lists them, or OWNER/NAME on the hub")
+    fetch.add_argument("--json", action="store_true")
 
     devices = add("devices", "about", "list the sound cards")
     devices.add_argument("--json", action="store_true")
