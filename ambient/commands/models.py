@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import pathlib
-import sys
 from typing import Any
 
 from ambient.commands.table import print_table
 from ambient.errors import AmbientError
 from ambient.generate import hub
-from ambient.generate.catalogue import MODELS, describe, known_models
+from ambient.generate.catalogue import describe, known_models
 from ambient.messages import RATE, ModelInfo
 
 __all__ = ["run"]

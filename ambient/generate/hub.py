@@ -141,8 +141,8 @@ def fetch(name: str) -> pathlib.Path:
     nearest = next(p for p in (cache, *cache.parents) if p.exists())
     if missing > (free := shutil.disk_usage(nearest).free):
         raise BackendError(
-            f"{repository} needs {missing / 1e9:.1f} GB more, but {nearest} has {free / 1e9:.1f} GB left: make room, or "
-            "name another place with HF_HOME"
+            f"{repository} needs {missing / 1e9:.1f} GB more, but {nearest} has {free / 1e9:.1f} GB left: make room, "
+            "or name another place with HF_HOME"
         )
     with _explained(repository, name):
         return pathlib.Path(snapshot_download(repository, allow_patterns=sorted(files)))
@@ -153,6 +153,7 @@ def _explained(repository: str, name: str) -> Iterator[None]:
     """Turns what the hub's client raises into what to do about it."""
     from huggingface_hub import constants, errors
 
+    transport: type[Exception] = vars(errors)["HTTPError"]  # of whichever HTTP library the client is built on
     again = f"`ambient models fetch {name}`"
     try:
         yield
@@ -170,7 +171,7 @@ def _explained(repository: str, name: str) -> Iterator[None]:
     except errors.HfHubHTTPError as error:
         status = getattr(getattr(error, "response", None), "status_code", "an error")
         raise BackendError(f"{repository} cannot be fetched: the hub answers {status}; try later: {again}") from error
-    except (errors.HTTPError, errors.LocalEntryNotFoundError, ConnectionError, TimeoutError) as error:
+    except (transport, errors.LocalEntryNotFoundError, ConnectionError, TimeoutError) as error:
         raise BackendError(
             f"{repository} cannot be fetched: no network, or {constants.ENDPOINT} cannot be reached; with a network, "
             f"{again} goes on where it stopped"
