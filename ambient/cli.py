@@ -14,9 +14,13 @@ import pathlib
 import sys
 import urllib.parse
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from ambient import __version__
 from ambient.errors import AmbientError, SceneError
+
+if TYPE_CHECKING:
+    from ambient.sinks.icecast import PushTarget
 
 __all__ = ["main"]
 
@@ -63,6 +67,15 @@ def _origin(text: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.query:
         raise argparse.ArgumentTypeError(f"{text!r} is no origin, such as https://example.org")
     return text
+
+
+def _push(text: str) -> PushTarget:
+    from ambient.sinks.icecast import PushTarget
+
+    try:
+        return PushTarget.read(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _timed_event(text: str) -> tuple[float, str]:
@@ -178,6 +191,16 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="who may listen and steer: lines `listen TOKEN` and `control TOKEN` (default: AMBIENT_LISTEN_TOKEN and "
         "AMBIENT_CONTROL_TOKEN, or else everybody)",
+    )
+    serve.add_argument(
+        "--push",
+        action="append",
+        default=[],
+        metavar="[STREAM=]URL",
+        dest="pushes",
+        type=_push,
+        help="send a stream to Icecast too: icecast://source@host:8000/forest.ogg (.ogg, .opus, .mp3, .aac), the "
+        "password in AMBIENT_ICECAST_PASSWORD; may be repeated",
     )
     serve.add_argument("--max-listeners", type=int, default=5000, metavar="N", help="at once (default: %(default)s)")
     serve.add_argument("--no-sound-card", action="store_true", help="streams only")

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-TOOLS = {"ffmpeg": ("ffmpeg", "ffprobe"), "browser": ("chromium",)}
+TOOLS = {"ffmpeg": ("ffmpeg", "ffprobe"), "browser": ("chromium",), "icecast": ("icecast2", "ffmpeg", "ffprobe")}
 """Marker → programs that a test with it needs."""
 
 

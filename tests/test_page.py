@@ -167,17 +167,20 @@ def test_it_comes_back_after_the_server_does(stage):
     assert browser.evaluate("ambient.underruns") == 1
 
 
-def test_without_a_secure_context_an_audio_element_plays(stage):
+@pytest.mark.parametrize("blocked", [[], ["*.mp3*"]])
+def test_without_a_secure_context_an_audio_element_plays_whole_or_in_segments(stage, blocked):
     browser = stage.browser
+    browser.call("Network.setBlockedURLs", urls=blocked)
     script = browser.call(
         "Page.addScriptToEvaluateOnNewDocument",
         source="Object.defineProperty(window, 'isSecureContext', { value: false })",
     )
     try:
         play(stage)
-        browser.wait("ambient.framesPlayed > 48000", 10)
+        browser.wait("ambient.framesPlayed > 48000", 20)
         assert browser.evaluate("ambient.codec") is None
     finally:
+        browser.call("Network.setBlockedURLs", urls=[])
         browser.call("Page.removeScriptToEvaluateOnNewDocument", **script)
 
 

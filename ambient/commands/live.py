@@ -118,6 +118,7 @@ def _stream(
                 origins=given.origins,
                 tokens=read_tokens(given.tokens),
                 most_listeners=given.max_listeners,
+                pushes=given.pushes,
             )
             server.start()
             print(f"listening page: {server.url} ({server.exposure})", file=sys.stderr)

@@ -11,6 +11,7 @@
 // on its audio thread.
 
 const RATE = 48000;
+const HLS_TYPE = "application/vnd.apple.mpegurl";
 const HEADER = 24;
 const CODECS = ["s16le", "f32le", "opus", "flac"];
 const FADE = 0.12; // seconds
@@ -249,6 +250,12 @@ function httpStream(url, format) {
   return address;
 }
 
+function segments(url) {
+  const address = httpStream(url, "m3u8");
+  address.pathname = address.pathname.replace(/\/listen\/(.*)\.m3u8$/, "/hls/$1/live.m3u8");
+  return address;
+}
+
 // Opus by WebCodecs glitches outside Chromium; and on this very machine the bytes of PCM cost nothing.
 async function chooseCodecs(asked) {
   if (asked) return [asked, "s16le"];
@@ -366,11 +373,15 @@ class Worklet {
   }
 }
 
-// For plain http on a network address, and for phones that sleep.
+// For plain http on a network address, and for phones that sleep. Where a stream without an end does not come through,
+// as behind some proxies, it is fetched in segments, if the browser knows HLS.
 class Element {
   constructor(player) {
     this.player = player;
     this.element = new Audio();
+    this.sources = [player.fallback];
+    if (this.element.canPlayType(HLS_TYPE)) this.sources.push(segments(player.stream.url));
+    this.element.addEventListener("error", () => this.wanted && this.sources.push(this.sources.shift()));
     this.element.preload = "none";
     this.analyser = null;
     this.outputLatency = 0;
@@ -387,7 +398,7 @@ class Element {
   }
 
   load() {
-    this.element.src = `${this.player.fallback}?${Date.now()}`;
+    this.element.src = `${this.sources[0]}?${Date.now()}`;
     return this.element.play().catch(() => {});
   }
 

@@ -11,19 +11,24 @@ from typing import cast
 from aiohttp import web
 
 from ambient.sinks.hub import Hub
-from ambient.sinks.listener import TRANSPORT_BYTES, Ended, Listener
+from ambient.sinks.listener import TRANSPORT_BYTES, Ended, Listener, chunk
 
-__all__ = ["listening"]
+__all__ = ["body_of", "listening"]
 
 SOCKET_BYTES = 128 * 1024
 """Kernel's send buffer: what a client that does not read can hold on to, beside its queue."""
 
 
+def body_of(request: web.Request) -> Callable[[bytes], bytes]:
+    """How the bytes of an answer without end are wrapped: HTTP/1.0 knows no chunks."""
+    return chunk if request.version >= (1, 1) else bytes
+
+
 @contextlib.asynccontextmanager
 async def listening(
-    request: web.Request, hub: Hub, text: Callable[[str], bytes] | None, chunked: bool = True
+    request: web.Request, hub: Hub, text: Callable[[str], bytes] | None, body: Callable[[bytes], bytes] = chunk
 ) -> AsyncIterator[Listener]:
-    """The request's listener (see there for ``text`` and ``chunked``); it leaves the hub in the end.
+    """The request's listener (see there for ``text`` and ``body``); it leaves the hub in the end.
 
     Raises ConnectionResetError where the client is gone.
     """
@@ -34,7 +39,7 @@ async def listening(
     with contextlib.suppress(OSError):
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BYTES)
     loop = asyncio.get_running_loop()
-    listener = Listener(transport, loop.time, text, epoch=hub.epoch, chunked=chunked)
+    listener = Listener(transport, loop.time, text, epoch=hub.epoch, body=body)
     try:
         yield listener
     finally:

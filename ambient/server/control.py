@@ -9,7 +9,7 @@ from aiohttp import web
 
 from ambient.errors import ProtocolError, Refused
 from ambient.server.admission import Admission
-from ambient.server.connection import listening
+from ambient.server.connection import body_of, listening
 from ambient.server.gate import CHALLENGE, RIGHTS
 from ambient.server.openapi import document
 from ambient.server.streams import Streams, answer, refusal
@@ -87,8 +87,7 @@ class ControlDoor:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
         response.force_close()
         await response.prepare(request)
-        chunked = request.version >= (1, 1)
-        async with listening(request, hub, server_sent_event, chunked) as listener:
+        async with listening(request, hub, server_sent_event, body_of(request)) as listener:
             hub.watch(listener)
             await listener.ended
         return response

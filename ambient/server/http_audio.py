@@ -7,8 +7,9 @@ import logging
 from aiohttp import web
 
 from ambient.errors import SinkError
-from ambient.server.connection import listening
-from ambient.server.streams import Streams
+from ambient.server.connection import body_of, listening
+from ambient.server.streams import Streams, title_of
+from ambient.sinks.icy import INTERVAL, IcyBody
 from ambient.telemetry import playlist
 
 __all__ = ["HTTP_FORMATS", "HttpAudioDoor"]
@@ -23,6 +24,8 @@ HTTP_FORMATS = {
     "wav": ("wav", "audio/wav"),
 }
 """By ending: the encoder, and the media type."""
+TITLED = ("mp3", "aac")
+"""Encoders whose players know ICY metadata."""
 BURST_FRAMES = 96_000
 
 
@@ -47,12 +50,17 @@ class HttpAudioDoor:
         encoder, media_type = known
         response = web.StreamResponse(headers={"Content-Type": media_type, "Cache-Control": "no-store"})
         response.headers["icy-name"] = control.name
+        body = body_of(request)
+        if encoder in TITLED and request.headers.get("Icy-MetaData") == "1":
+            response.headers["icy-metaint"] = str(INTERVAL)
+            titled, wrap = IcyBody(lambda: title_of(control)), body
+            body = lambda data: wrap(titled(data))  # noqa: E731
         response.force_close()
         if request.method == "HEAD":
             return response
         await response.prepare(request)
         try:
-            async with listening(request, hub, None, chunked=request.version >= (1, 1)) as listener:
+            async with listening(request, hub, None, body) as listener:
                 listener.push_bytes(hub.header(encoder))
                 hub.join(listener, encoder, BURST_FRAMES)
                 await listener.ended

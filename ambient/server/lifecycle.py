@@ -18,14 +18,16 @@ from ambient.ports import StreamControl
 from ambient.server.admission import Admission
 from ambient.server.control import ControlDoor
 from ambient.server.gate import Gate
+from ambient.server.hls import HlsDoor
 from ambient.server.http_audio import HttpAudioDoor
 from ambient.server.monitors import MonitorDoor
 from ambient.server.page import Diagram, PageDoor
-from ambient.server.streams import Streams
+from ambient.server.streams import Streams, title_of
 from ambient.server.tokens import Rights, Tokens
 from ambient.server.websocket import WebSocketDoor
 from ambient.sinks.conversation import scene_message
 from ambient.sinks.hub import Hub
+from ambient.sinks.icecast import IcecastPush, PushTarget
 from ambient.sinks.protocol import MAX_MESSAGE_BYTES, build
 from ambient.sinks.steering import Limits
 
@@ -44,8 +46,10 @@ class Server:
     """Serves streams, each a control and the hub that its blocks go to.
 
     ``origins`` are further origins, such as ``https://example.org``, whose pages may connect and under whose host
-    names the server may be reached. ``tokens`` say who may listen and steer; None: everybody. ``start`` and ``stop``
-    are called from the thread that owns the server.
+    names the server may be reached. ``tokens`` say who may listen and steer; None: everybody. ``pushes``: where
+    streams go beside. ``start`` and ``stop`` are called from the thread that owns the server.
+
+    Raises SinkError where a stream that is not served is to be pushed.
     """
 
     def __init__(
@@ -57,6 +61,7 @@ class Server:
         origins: Sequence[str] = (),
         tokens: Tokens | None = None,
         most_listeners: int = MOST_LISTENERS,
+        pushes: Sequence[PushTarget] = (),
     ) -> None:
         self._streams = Streams(streams, most_listeners)
         self._host, self._port = host, port
@@ -66,9 +71,11 @@ class Server:
         limits = Limits(time.monotonic)
         self._talks = WebSocketDoor(self._streams, limits)
         self._monitors = MonitorDoor(self._streams)
+        self.pushes = [self._pushed(target) for target in pushes]
         self._doors = (
             self._talks,
             HttpAudioDoor(self._streams),
+            HlsDoor(self._streams),
             PageDoor(self._streams, diagram),
             ControlDoor(self._streams, limits, admission),
             self._monitors,
@@ -165,9 +172,10 @@ class Server:
             hub.attach(loop)
             log.debug("stream %s at %s", control.name, self.url)
         report(None)
-        telling = asyncio.create_task(self._tell())
+        tasks = [asyncio.create_task(work) for work in (self._tell(), *(push.run() for push in self.pushes))]
         await self._ending.wait()
-        telling.cancel()
+        for task in tasks:
+            task.cancel()
         listening.close()
         self._drain()
         for _, hub in self._streams.values():
@@ -183,6 +191,14 @@ class Server:
             self._gate.drain()
             self._talks.drain()
             self._monitors.drain()
+
+    def _pushed(self, target: PushTarget) -> IcecastPush:
+        """Raises SinkError where the stream is not served."""
+        name = target.stream or next(iter(self._streams), "")
+        if name not in self._streams:
+            raise SinkError(f"no stream is called {name!r} to be pushed; there are {', '.join(self._streams)}")
+        control, hub = self._streams[name]
+        return IcecastPush(target, hub, lambda: title_of(control))
 
     def _connection(self, runner: web.AppRunner) -> asyncio.Protocol:
         assert runner.server is not None

@@ -11,7 +11,7 @@ from aiohttp import web
 from ambient.ports import StreamControl
 from ambient.sinks.hub import Hub
 
-__all__ = ["Stream", "Streams", "answer", "refusal"]
+__all__ = ["Stream", "Streams", "answer", "refusal", "title_of"]
 
 
 class Stream(NamedTuple):
@@ -54,6 +54,12 @@ class Streams(Mapping[str, Stream]):
         if name not in self._streams:
             raise web.HTTPNotFound(text=f"no stream is called {name!r}; there are {', '.join(self._streams)}")
         return self._streams[name]
+
+
+def title_of(control: StreamControl) -> str:
+    """What a radio shows: the stream and the state that it is in."""
+    state = str(control.status().get("state") or "").replace("_", " ")
+    return f"{control.name}: {state}" if state else control.name
 
 
 def answer(document: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from ambient.errors import SinkError
 from ambient.messages import BLOCK_FRAMES, RATE, Block, SceneEvent
 from ambient.sinks.encoders import ENCODERS, Encoder
-from ambient.sinks.listener import Ended, Listener, Sound
+from ambient.sinks.listener import Ended, Receiver, Sound
 from ambient.sinks.protocol import Flags
 
 __all__ = ["Hub"]
@@ -44,7 +44,7 @@ class Hub:
         self._called = False
         self._history: collections.deque[Block] = collections.deque(maxlen=HISTORY_BLOCKS)
         self._feeds: dict[str, _Feed] = {}
-        self._watchers: dict[Listener, None] = {}
+        self._watchers: dict[Receiver, None] = {}
         self._heard_at: float | None = None
         self._paces: collections.deque[float] = collections.deque(maxlen=PACE_BLOCKS)
         self.on_event: Callable[[SceneEvent], None] | None = None
@@ -124,7 +124,7 @@ class Hub:
         recent = self._feed(format_name).recent
         return bool(recent) and recent[0].packet.start_frame <= frame <= recent[-1].packet.end_frame
 
-    def join(self, listener: Listener, format_name: str, burst_frames: int, since: int | None = None) -> int:
+    def join(self, listener: Receiver, format_name: str, burst_frames: int, since: int | None = None) -> int:
         """Adds a listener and sends it the most recent sound, from ``since`` on where that is still known.
 
         Returns the frames of that burst. Raises SinkError when the encoder cannot be had.
@@ -148,14 +148,14 @@ class Hub:
             listener.push(Sound(sound.packet, sound.flags | late))
         return sum(s.packet.frames for s in burst)
 
-    def leave(self, listener: Listener) -> None:
+    def leave(self, listener: Receiver) -> None:
         """Removes a listener; an encoder that nobody listens to is dropped. Idempotent."""
         for feed in self._feeds.values():
             feed.listeners.pop(listener, None)
         self._watchers.pop(listener, None)
         self._drop_idle()
 
-    def watch(self, listener: Listener) -> None:
+    def watch(self, listener: Receiver) -> None:
         """Adds a WebSocket listener that gets messages only."""
         self._watchers[listener] = None
 
@@ -177,7 +177,7 @@ class Hub:
 
     # ---- on the event loop
 
-    def _everybody(self) -> list[Listener]:
+    def _everybody(self) -> list[Receiver]:
         return [one for feed in self._feeds.values() for one in feed.listeners] + list(self._watchers)
 
     def _drop_idle(self) -> None:
@@ -250,7 +250,7 @@ class _Feed:
         self._marks = Flags.NONE
         self._kept_frames = 0
         self.recent: collections.deque[Sound] = collections.deque()
-        self.listeners: dict[Listener, None] = {}
+        self.listeners: dict[Receiver, None] = {}
 
     @property
     def header(self) -> bytes:

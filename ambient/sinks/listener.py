@@ -10,12 +10,13 @@ import collections
 import enum
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from ambient.messages import RATE
 from ambient.sinks.encoders import Packet
 from ambient.sinks.protocol import Codec, Flags, pack_header
 
-__all__ = ["Ended", "Listener", "Sound", "chunk", "server_sent_event", "websocket_frame", "websocket_text"]
+__all__ = ["Ended", "Listener", "Receiver", "Sound", "chunk", "server_sent_event", "websocket_frame", "websocket_text"]
 
 QUEUE_FRAMES = 2 * RATE
 QUEUE_BYTES = 512 * 1024
@@ -67,12 +68,42 @@ def chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
+class Receiver(Protocol):
+    """What the hub hands sound and texts to: a listener's connection, or what cuts segments. Nothing here waits."""
+
+    @property
+    def eager(self) -> bool:
+        """Whether it wants to know of the stream's state several times a second."""
+        ...
+
+    @property
+    def dropped_frames(self) -> int:
+        """Frames that did not get through so far."""
+        ...
+
+    def push(self, sound: Sound) -> None:
+        """Takes a packet."""
+        ...
+
+    def push_text(self, text: str) -> None:
+        """Takes a text, in order with the sound."""
+        ...
+
+    def pump(self) -> None:
+        """Looks after itself while no sound comes."""
+        ...
+
+    def end(self, why: Ended) -> None:
+        """Nothing comes any more. Idempotent."""
+        ...
+
+
 class Listener:
     """Feeds one transport. Oldest whole packets are dropped when it falls behind; no progress for 5 s aborts it, and
     after 10 s of dropped sound without once catching up it is ended.
 
     ``text`` is how text is wrapped: None where none is sent. A WebSocket takes :func:`websocket_text`, and packets
-    behind a header; HTTP the bare packets or events, in chunks unless the client speaks HTTP/1.0.
+    behind a header; HTTP the bare packets or events, wrapped by ``body``: in chunks unless the client speaks HTTP/1.0.
     """
 
     def __init__(
@@ -81,7 +112,7 @@ class Listener:
         now: Callable[[], float],
         text: Callable[[str], bytes] | None,
         epoch: int = 0,
-        chunked: bool = True,
+        body: Callable[[bytes], bytes] = chunk,
     ) -> None:
         self._transport = transport
         self._now = now
@@ -95,7 +126,7 @@ class Listener:
         self._seq = 0
         self._gap = False
         self._behind_frames = 0
-        self._body: Callable[[bytes], bytes] = chunk if chunked else bytes
+        self._body = body
         self._wrap = text
         self._websocket = text is websocket_text
         self.codec: Codec | None = None
