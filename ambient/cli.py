@@ -121,7 +121,23 @@ def _weather_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _door_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("installations and homes")
+    group.add_argument(
+        "--osc",
+        metavar="[HOST:]PORT",
+        help="let OSC set parameters and fire events, on this UDP port (default host: this machine only)",
+    )
+    group.add_argument(
+        "--mqtt",
+        metavar="URL",
+        help="connect to a broker, mqtt://[USER@]HOST[:PORT][/ROOT]; Home Assistant finds the streams by itself; a "
+        "password goes into $AMBIENT_MQTT_PASSWORD",
+    )
+
+
 def _live_options(parser: argparse.ArgumentParser) -> None:
+    _door_options(parser)
     _weather_option(parser)
     _mute_option(parser)
     parser.add_argument("--seed", type=int, metavar="S", help="seed of every random choice (default: the scene's)")

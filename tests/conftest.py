@@ -7,7 +7,12 @@ import shutil
 
 import pytest
 
-TOOLS = {"ffmpeg": ("ffmpeg", "ffprobe"), "browser": ("chromium",), "icecast": ("icecast2", "ffmpeg", "ffprobe")}
+TOOLS = {
+    "ffmpeg": ("ffmpeg", "ffprobe"),
+    "browser": ("chromium",),
+    "icecast": ("icecast2", "ffmpeg", "ffprobe"),
+    "mosquitto": ("mosquitto", "mosquitto_passwd"),
+}
 """Marker → programs that a test with it needs."""
 
 

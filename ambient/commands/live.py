@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any
 
+from ambient.commands.doors import Door, open_doors
 from ambient.commands.mute import check_mute
 from ambient.commands.reload import SceneFile
 from ambient.commands.replay import play_again
@@ -70,6 +71,7 @@ def _stream(
     served: list[tuple[LiveStream, Hub]] = []
     files: dict[str, SceneFile] = {}
     polls: list[WeatherPoll] = []
+    doors: list[Door] = []
     recorders: list[Recorder] = []
     server = None
     try:
@@ -127,6 +129,7 @@ def _stream(
             stream.start()
         for poll in polls:
             poll.start()
+        open_doors(given, doors, streams)
         line = _StatusLine(streams[0], quiet=given.quiet)
         while not ending.wait(0.5):
             line.update()
