@@ -144,6 +144,12 @@ def _live_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sound-device", metavar="NAME|N", help="sound card, as `ambient devices` lists them")
     parser.add_argument("--quiet", action="store_true", help="no status line")
     parser.add_argument(
+        "--state",
+        type=pathlib.Path,
+        metavar="FILE",
+        help="keep states and parameters there, and go on with them after a restart",
+    )
+    parser.add_argument(
         "--record",
         type=pathlib.Path,
         metavar="LOG",

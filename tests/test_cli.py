@@ -363,3 +363,37 @@ def test_play_without_a_sound_card_says_what_else_there_is(tmp_path: Path, scene
     done = ambient("play", str(scene), "--sound-device", "no such card", cwd=tmp_path)
     assert done.returncode == 1
     assert "ambient devices" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_states_and_parameters_survive_a_restart(tmp_path: Path) -> None:
+    scene = tmp_path / "coast.yaml"
+    scene.write_text(
+        "scene: 1\nparams: {wind: {start: 0.2}}\nlayers: {sea: {prompt: surf on a beach}}\n"
+        "states:\n  calm: {transitions: [{to: rough, after: 1h}]}\n  rough: {transitions: [{to: calm, after: 1h}]}\n"
+    )
+    state = tmp_path / "state.json"
+    for turn in range(2):
+        port = free_port()
+        process = start(
+            "serve", str(scene), "--port", str(port), "--no-sound-card", "--state", str(state), cwd=tmp_path
+        )
+        try:
+            until_ready(port, process)
+            status = get(port, "/api/v1/streams/coast")
+            if turn == 0:
+                assert (status["state"], status["params"]) == ("calm", {"wind": 0.2})
+                for door, body in (("state", {"state": "rough", "over_seconds": 0}), ("params", {"wind": 0.9})):
+                    url = f"http://127.0.0.1:{port}/api/v1/streams/coast/{door}"
+                    urllib.request.urlopen(urllib.request.Request(url, json.dumps(body).encode()), timeout=5).close()
+                end = time.monotonic() + 10
+                while get(port, "/api/v1/streams/coast")["state"] != "rough" and time.monotonic() < end:
+                    time.sleep(0.1)
+            else:
+                assert (status["state"], status["params"]) == ("rough", {"wind": 0.9})
+        finally:
+            process.send_signal(signal.SIGTERM)
+            _, err = process.communicate(timeout=20)
+        assert process.returncode == 0 and "Traceback" not in err, err
+    wrong = ambient("serve", str(scene), "--no-sound-card", "--state", str(scene), cwd=tmp_path)
+    assert wrong.returncode == 1 and "was not written by --state" in wrong.stderr
+    assert scene.read_text().startswith("scene: 1")

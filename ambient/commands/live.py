@@ -17,6 +17,7 @@ from ambient.commands.doors import Door, open_doors
 from ambient.commands.mute import check_mute
 from ambient.commands.reload import SceneFile
 from ambient.commands.replay import play_again
+from ambient.commands.state import StateFile
 from ambient.commands.weather import weather_polls
 from ambient.engine.clocks import RealClock
 from ambient.engine.core import Engine
@@ -73,6 +74,7 @@ def _stream(
     polls: list[WeatherPoll] = []
     doors: list[Door] = []
     recorders: list[Recorder] = []
+    kept = StateFile(given.state) if given.state is not None else None
     server = None
     try:
         for i, (path, scene) in enumerate(scenes):
@@ -93,7 +95,13 @@ def _stream(
                 recorder = Recorder(given.record / f"{name}.jsonl" if len(scenes) > 1 else given.record, model)
                 recorders.append(recorder)
                 generator = recorder.generator(generator)
-            engine = Engine(scene, generator, Options(seed=given.seed, steps=given.steps, mute=frozenset(given.mute)))
+            options = Options(
+                seed=given.seed,
+                steps=given.steps,
+                mute=frozenset(given.mute),
+                memory=kept.memory(name) if kept is not None else None,
+            )
+            engine = Engine(scene, generator, options)
             if recorder is not None:
                 recorder.follow(engine)
             rests = hub is not None and card not in sinks and given.rest_after > 0
@@ -136,6 +144,8 @@ def _stream(
             if given.reload:
                 for file in files.values():
                     file.look()
+            if kept is not None:
+                kept.keep({stream.name: stream.memory for stream in streams})
             if any(stream.wait(0.0) for stream in streams):
                 raise AmbientError("the stream ended by a fault; see the log above")
         line.end()
@@ -149,6 +159,8 @@ def _stream(
             stream.stop()
         for recorder in recorders:
             recorder.close()
+        if kept is not None and streams:
+            kept.keep({stream.name: stream.memory for stream in streams}, now=True)
         if server is not None:
             server.stop()
         if card is not None:

@@ -54,6 +54,8 @@ class Engine:
         self.scene = scene
         self.generator = generator
         self.machine = self._machine(scene)
+        if self.options.memory is not None:
+            self.machine.restore(self.options.memory)
         self.seed = self.machine.seed
         self.frame = 0
         """First frame of the next block."""

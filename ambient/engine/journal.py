@@ -96,6 +96,7 @@ def _head(scene: Scene, options: Options) -> dict[str, Any]:
         "guidance": options.guidance,
         "solo": options.solo,
         "mute": sorted(options.mute),
+        "memory": options.memory.model_dump(mode="json", exclude_none=True) if options.memory else None,
         "began": options.began.isoformat() if options.began else None,
     }
 

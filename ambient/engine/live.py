@@ -16,7 +16,7 @@ from ambient.engine.core import Engine, status_layers
 from ambient.errors import AmbientError, SinkError
 from ambient.messages import BLOCK_FRAMES, CHANNELS, RATE, Block, SceneEvent, frames, seconds
 from ambient.ports import Clock, Sink
-from ambient.scene import Inputs, Scene, describe
+from ambient.scene import Inputs, Memory, Scene, describe
 
 __all__ = ["LiveStream"]
 
@@ -65,6 +65,7 @@ class LiveStream:
         self._idle_frames = frames(idle_seconds)
         self._heard_frame = 0
         self._status: dict[str, Any] = {}
+        self._memory: Memory = engine.machine.memory()
         self._snapshot(playing=False)
 
     @property
@@ -98,6 +99,11 @@ class LiveStream:
             return True
         self._thread.join(timeout_seconds)
         return not self._thread.is_alive()
+
+    @property
+    def memory(self) -> Memory:
+        """Where the scene is, at most 0.1 s ago: what a restart can go on with."""
+        return self._memory
 
     # ---- StreamControl
 
@@ -252,6 +258,7 @@ class LiveStream:
 
     def _snapshot(self, playing: bool, resting: bool = False) -> None:
         engine, moment = self._engine, self._engine.moment
+        self._memory = engine.machine.memory()
         counts, loudness = engine.counts, engine.loudness_lufs
         speed = engine.speed()
         self._status = {

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from ambient.scene import Memory
+
 __all__ = ["Options"]
 
 
@@ -33,3 +35,5 @@ class Options:
     beginning are led back into it."""
     began: datetime | None = None
     """Live, the time of day that frame 0 stands for, where the scene's clock does not say; None: now."""
+    memory: Memory | None = None
+    """Where the scene goes on; None: it begins."""

@@ -21,7 +21,7 @@ from ambient.engine.options import Options
 from ambient.errors import ReplayError
 from ambient.messages import BLOCK_FRAMES, RATE, Block, Clip, ClipFailure, ClipRequest, ModelInfo
 from ambient.ports import Generator
-from ambient.scene import Scene, parse_scene
+from ambient.scene import Memory, Scene, parse_scene
 
 __all__ = ["Replay"]
 
@@ -49,6 +49,7 @@ class Replay:
                 guidance=head["guidance"],
                 solo=head["solo"],
                 mute=frozenset(head["mute"]),
+                memory=Memory.model_validate(head["memory"]) if head.get("memory") else None,
                 began=datetime.fromisoformat(head["began"]),
             )
             began = next((r["poll"] for r in self._rows if r["do"] == "begin"), None)

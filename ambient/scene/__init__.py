@@ -4,6 +4,7 @@ from ambient.scene.diagram import draw_states
 from ambient.scene.draft import draft_scene
 from ambient.scene.loader import bundled_scenes, check_scene, find_scene, load_scene, parse_scene
 from ambient.scene.machine import Machine
+from ambient.scene.memory import Memory
 from ambient.scene.model import Scene
 from ambient.scene.report import Inputs, TransitionRow, describe, simulate, transition_table
 from ambient.scene.schema import scene_schema
@@ -11,6 +12,7 @@ from ambient.scene.schema import scene_schema
 __all__ = [
     "Inputs",
     "Machine",
+    "Memory",
     "Scene",
     "TransitionRow",
     "bundled_scenes",

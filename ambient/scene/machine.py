@@ -19,6 +19,7 @@ from ambient.messages import RATE, Moment, SceneEvent, frames
 from ambient.scene.conditions import Condition, parse_condition
 from ambient.scene.layers import LayerMixer
 from ambient.scene.loader import nearest
+from ambient.scene.memory import Memory, ParamMemory
 from ambient.scene.model import Scene, Transition
 from ambient.scene.params import ParamState
 from ambient.scene.sun import sun_elevation
@@ -208,6 +209,33 @@ class Machine:
             self._stay_frames = before._stay_frames if stay is None else frames(stay)
         self._pending = before._pending
         self._watch()
+
+    def memory(self) -> Memory:
+        """What is worth keeping across a restart."""
+        kept = {name: memory for name, param in self._params.items() if (memory := param.memory(self.frame))}
+        stayed = (self.frame - self._entered_frame) / RATE
+        return Memory(
+            state=self.state,
+            stayed_seconds=stayed,
+            visits=self._visits,
+            time=self.scene_time(self.frame),
+            params=kept,
+        )
+
+    def restore(self, memory: Memory) -> None:
+        """Begins where a machine of this scene, or another version of it, was. A state that is gone leads to the first
+        one, and a scene that follows the time of day does so. Call once, before anything else."""
+        if self.scene.clock.start is not None or self.scene.clock.speed != 1:
+            self._clock_start = memory.time.astimezone(self._zone)
+            self._sun_cache.clear()
+        for name, param in self._params.items():
+            param.restore(memory.params.get(name, ParamMemory()), self.frame)
+        if memory.state in self.scene.states:
+            self.state, self._visits = memory.state, memory.visits
+            self._entered_frame = self.frame - frames(memory.stayed_seconds)
+            self._stay_frames = frames(self.scene.states[self.state].stay or 0.0)
+            self._mixer.visit(self.state, self._visits)
+            self._watch()
 
     # ---- inside
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ambient.messages import RATE
+from ambient.scene.memory import ParamMemory
 from ambient.scene.model import Param
 
 __all__ = ["ParamState"]
@@ -112,6 +113,27 @@ class ParamState:
         """A value from the parameter's input; it can grow stale."""
         self.settle(frame)
         self._base, self._base_frame, self._fed = value, frame, True
+
+    def memory(self, frame: int) -> ParamMemory | None:
+        """What was set and still holds; None where nothing was. What an input said comes again by itself."""
+        value = None if self._fed else self._base
+        override, left = self._override, None
+        if override is not None and override.until_frame is not None:
+            left = (override.until_frame - frame) / RATE
+            override = override if left > 0 else None
+        if value is None and override is None:
+            return None
+        if override is None:
+            return ParamMemory(value=value)
+        return ParamMemory(value=value, override=override.value, left_seconds=left)
+
+    def restore(self, memory: ParamMemory, frame: int) -> None:
+        """Is as it was, at once."""
+        if memory.value is not None:
+            self.set(memory.value, frame)
+        if memory.override is not None:
+            self.set(memory.override, frame, memory.left_seconds, override=True)
+        self._anchor_value, self._anchor_frame = self.target(frame), frame
 
     def take_over(self, before: ParamState, frame: int) -> None:
         """Goes on from a parameter of the same name in another version of the scene."""
