@@ -98,6 +98,7 @@ def clip() -> dict[str, Any]:
     began = time.perf_counter()
     import torch
 
+    import ambient.generate.bundled  # noqa: F401  # what load_backend would import: diffusers, transformers
     from ambient.generate.catalogue import describe
     from ambient.generate.loading import load_backend
     from ambient.messages import RATE, Clip

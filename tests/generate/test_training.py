@@ -114,6 +114,8 @@ def test_all_stages_and_the_model_they_make(tmp_path: pathlib.Path, capsys: pyte
     request = ClipRequest(ClipKey("a", 0), 0, 12, 0, 1, 1, PromptMix.of("rain"), 2, 2.0, tail)
     (clip,) = backend.generate([request])
     assert isinstance(clip, Clip) and clip.audio.shape == (12 * 3840, 2)
+    encoder = backend._reader._encoder  # it knows the labels, and draws meanings towards them
+    assert encoder.prototypes.shape[0] >= 3 and encoder.config.grounding > 0
     # the finished model is a start for other recordings, without the teacher
     more = tmp_path / "more"
     settings = ["--set", "texts_per_label=8", "--set", "mixtures=4", "--set", "procedural=0"]

@@ -45,8 +45,11 @@ def adopt(model: pathlib.Path, work: pathlib.Path, settings: dict[str, Any]) -> 
         },
         work / "codec.pt",
     )
+    known = encoder.pop("prototypes", torch.zeros(0, encoder["positions"].shape[1]))
+    np.save(work / "known.npy", known.numpy())
     own = {k: v for k, v in encoder.items() if not k.startswith("usual.")}
-    config = {k: v for k, v in about["prompt_encoder"].items() if not k.startswith("_")}
+    fitted = ("kinds", "grounding", "sharpness")  # anew, by the stages behind
+    config = {k: v for k, v in about["prompt_encoder"].items() if not k.startswith("_") and k not in fitted}
     torch.save({"model": own, "config": config, "step": 0, "seconds": 0.0}, work / "prompt.pt")
     torch.save(
         {"model": transformer, "ema": transformer, "step": steps, "seconds": 0.0, "settings": settings},

@@ -68,6 +68,9 @@ def _parser() -> argparse.ArgumentParser:
     codec.add_argument("recordings", type=pathlib.Path, help="the folder that the manifest lies in")
     prompt = stage("prompt", "the prompt encoder, by distillation")
     prompt.add_argument("--teacher", help="folder of the sentence transformer")
+    prompt.add_argument(
+        "--dictionary", type=pathlib.Path, help="folder of WordNet's database (data.noun, …): rare words by definition"
+    )
     stage("diffusion", "the diffusion transformer, by rectified flow with continuation")
     stage("distil", "a student that needs few steps and no guidance")
     export = stage("export", "the trained parts as a model that `--model DIR` takes", trains=False)
@@ -126,7 +129,14 @@ def main(arguments: list[str] | None = None) -> int:
     elif given.stage == "prompt":
         from tools.training import prompt
 
-        prompt.train(given.work, settings, teacher=given.teacher, threads=given.threads, seconds=given.seconds)
+        prompt.train(
+            given.work,
+            settings,
+            teacher=given.teacher,
+            dictionary=given.dictionary,
+            threads=given.threads,
+            seconds=given.seconds,
+        )
     elif given.stage == "diffusion":
         from tools.training import diffusion
 

@@ -18,6 +18,7 @@ from diffusers.models.transformers.transformer_stable_audio3 import StableAudio3
 
 from ambient.generate.bands import BANDS, STACK
 from ambient.generate.bundled import velocity
+from ambient.generate.prompt import ground
 from tools.training.captions import ONE_SHOT_LABELS
 
 TEXT_DIM = 384
@@ -51,7 +52,8 @@ class Sampler:
         self.linear = dict(np.load(work / "linear.npz"))
         self.settings = settings
         self.rng = np.random.default_rng(seed)
-        self.embeddings = np.load(work / "texts.npy").astype(np.float32)
+        texts, kinds = (torch.from_numpy(np.load(work / n)).float() for n in ("texts.npy", "prototypes.npy"))
+        self.embeddings = ground(texts, kinds, settings["grounding"], settings["sharpness"]).numpy()
         table = json.loads((work / "texts.json").read_text())["table"]
         self.table: dict[str, list[int]] = table
         entries = json.loads((work / "index.json").read_text())

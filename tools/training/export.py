@@ -40,8 +40,14 @@ def export(work: pathlib.Path, out: pathlib.Path, settings: dict[str, Any]) -> i
     usual = usual_latents(work, trained["settings"], clips)
     read = torch.load(work / "prompt.pt", weights_only=False, map_location="cpu")
     config = {k: v for k, v in read["config"].items() if not k.startswith("_")}
-    encoder = PromptEncoder(**config | {"latent_dim": trained["settings"]["latent_dim"]})
-    encoder.load_state_dict(read["model"] | {f"usual.{k}": v for k, v in usual.items()})
+    prototypes = torch.from_numpy(np.load(work / "prototypes.npy"))
+    learned = trained["settings"]
+    encoder = PromptEncoder(
+        **config
+        | {"latent_dim": learned["latent_dim"], "kinds": len(prototypes)}
+        | {k: learned[k] for k in ("grounding", "sharpness")}
+    )
+    encoder.load_state_dict(read["model"] | {f"usual.{k}": v for k, v in usual.items()} | {"prototypes": prototypes})
     out.mkdir(parents=True, exist_ok=True)
     for name, part in (("transformer", transformer), ("codec", codec), ("prompt_encoder", encoder)):
         _write(part, out / name)

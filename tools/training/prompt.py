@@ -16,6 +16,9 @@ from torch import Tensor, nn
 
 from ambient.generate.prompt import MAX_TOKENS, PromptEncoder
 from tools.training.captions import PHRASES, SETTINGS, mixture, single
+from tools.training.dictionary import definitions
+from tools.training.dictionary import goals as goals_of
+from tools.training.dictionary import phrases as dictionary_phrases
 from tools.training.teacher import Teacher
 
 __all__ = ["phrases", "train"]
@@ -106,6 +109,25 @@ def start_from(student: PromptEncoder, teacher: Any, layers: list[int]) -> None:
             mine.norm2.load_state_dict(theirs.output.LayerNorm.state_dict())
 
 
+def _defined(
+    work: pathlib.Path, dictionary: pathlib.Path, count: int, tokenizer: Tokenizer, master: Teacher
+) -> tuple[list[str], Tensor]:
+    """Phrases with words of a dictionary, and their goals ``(count, dim)``, kept in ``prompt_dictionary.npy``."""
+    fill = {"place": _PLACES, "time": _TIMES, "manner": _MANNERS}
+    known = definitions(dictionary)
+    pairs = dictionary_phrases(known, count, fill)
+    vocabulary = set(tokenizer.get_vocab())
+
+    def rare(phrase: str) -> bool:
+        return any(w in known and w not in vocabulary for w in phrase.replace(",", "").split())
+
+    path = work / "prompt_dictionary.npy"
+    if not path.exists() or len(np.load(path, mmap_mode="r")) != count:
+        np.save(path, goals_of(pairs, rare, master).astype(np.float16))
+    print(f"prompt: {len(known)} words of the dictionary in {count} phrases", flush=True)
+    return [p for p, _ in pairs], torch.from_numpy(np.load(path)).float()
+
+
 def _tokens(tokenizer: Tokenizer, texts: list[str]) -> tuple[Tensor, Tensor]:
     encoded = tokenizer.encode_batch(texts)
     return torch.tensor([e.ids for e in encoded]), torch.tensor([e.attention_mask for e in encoded])
@@ -116,10 +138,14 @@ def train(
     settings: dict[str, Any],
     *,
     teacher: str | None = None,
+    dictionary: pathlib.Path | None = None,
     threads: int = 1,
     seconds: float | None = None,
 ) -> float:
-    """Writes ``prompt.pt``, ``tokenizer.json`` and ``prompt.jsonl``. Returns the mean cosine on unseen phrases."""
+    """Writes ``prompt.pt``, ``tokenizer.json`` and ``prompt.jsonl``. Returns the mean cosine on unseen phrases.
+
+    ``dictionary``: folder of WordNet's database, for rare words (see :mod:`tools.training.dictionary`).
+    """
     torch.set_num_threads(threads)
     s = settings
     master = Teacher(teacher)
@@ -133,6 +159,10 @@ def train(
     if not table.exists() or len(np.load(table, mmap_mode="r")) != len(texts):
         np.save(table, master(texts).astype(np.float16))
     goals = torch.from_numpy(np.load(table)).float()
+    held = len(texts) // 40
+    if dictionary is not None:
+        rare, wanted = _defined(work, dictionary, s["dictionary_texts"], tokenizer, master)
+        texts, goals = texts + rare, torch.cat([goals, wanted])
     config = master.model.config
     student = PromptEncoder(
         vocabulary=config.vocab_size,
@@ -143,7 +173,6 @@ def train(
         ff_dim=config.intermediate_size,
     )
     start_from(student, master.model, s["from_layers"])
-    held = len(texts) // 40
     learned = [p for name, p in student.named_parameters() if not name.startswith("usual")]  # that one is fitted later
     optimiser = torch.optim.AdamW(learned, lr=s["learning_rate"], weight_decay=0.0)
     step, spent = 0, 0.0

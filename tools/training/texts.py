@@ -14,7 +14,8 @@ from tools.training.captions import ONE_SHOT_LABELS, mixture, single, variants
 def build(
     work: pathlib.Path, embed: Callable[[list[str]], np.ndarray], per_label: int, mixtures: int, seed: int = 0
 ) -> None:
-    """Writes ``texts.json`` and ``texts.npy`` (float16 embeddings, one row a text)."""
+    """Writes ``texts.json``, ``texts.npy`` (float16 embeddings, one row a text) and ``prototypes.npy`` (one row a
+    label)."""
     rng = np.random.default_rng(seed)
     index = json.loads((work / "index.json").read_text())
     labels = sorted({e["label"] for e in index})
@@ -41,5 +42,20 @@ def build(
             for prefix in ("a single ", "one ", ""):
                 add(f"shot:{label}", prefix + text.removeprefix("a ").removeprefix("an ").removeprefix("one "))
     (work / "texts.json").write_text(json.dumps({"texts": texts, "table": table}))
-    np.save(work / "texts.npy", embed(texts).astype(np.float16))
+    embedded = embed(texts)
+    np.save(work / "texts.npy", embedded.astype(np.float16))
+    np.save(work / "prototypes.npy", _prototypes(work, [embedded[table[f"label:{x}"]] for x in labels]))
     print(f"texts: {len(texts)} for {len(labels)} labels")
+
+
+def _prototypes(work: pathlib.Path, by_label: list[np.ndarray]) -> np.ndarray:
+    """The mean meaning of each label, float32 unit vectors ``(kinds, dim)``; ``by_label``: its texts, ``(texts, dim)``.
+
+    Where a finished model is the start, the kinds that it knows stay, unless a label says the same.
+    """
+    found = np.stack([texts.mean(0) for texts in by_label])
+    found /= np.linalg.norm(found, axis=1, keepdims=True)
+    if (work / "known.npy").exists():
+        known = np.load(work / "known.npy")
+        found = np.concatenate([found, known[(known @ found.T).max(1) < 0.9]])
+    return found.astype(np.float32)
