@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from ambient.generate.bands import BANDS
-from ambient.messages import RATE
-from tools.training import joins, likeness, procedural
+from ambient.messages import RATE, PromptMix
+from tools.training import fidelity, hearing, joins, likeness, mixes, procedural
 
 
 @pytest.mark.parametrize("name", sorted({f.split("-")[0] for f, _ in procedural.entries(1.0)}))
@@ -68,3 +68,69 @@ def test_a_classifier_finds_audible_joins_and_no_others() -> None:
     unheard = joins.auc([s for s, _ in sounds], plain, lattice)
     assert heard["joins"] == 60 and heard["forest"] > 0.95
     assert unheard["logistic"] < 0.68 and unheard["forest"] < 0.68
+
+
+def clicks(frames: list[int], seed: int = 4) -> np.ndarray:
+    sound = 0.01 * np.random.default_rng(seed).standard_normal((2 * RATE, 2))
+    for f in frames:
+        sound[f : f + 200] += 0.5 * np.random.default_rng(f).standard_normal((200, 1))
+    return sound.astype(np.float32)
+
+
+def test_fidelity_tells_moved_clicks_narrowed_width_and_changed_colour() -> None:
+    at = [9_000, 30_000, 47_000, 60_000, 81_000]
+    sound, moved = clicks(at), clicks([f + 3_000 for f in at])
+    agreement, count = fidelity.onset_agreement(sound, clicks(at, seed=5))
+    assert count == 5 and agreement == 1
+    assert fidelity.onset_agreement(sound, moved)[0] < 0.3
+    assert fidelity.mel_distance(sound, sound) == 0
+    darker = np.cumsum(sound, 0) / 20
+    assert (
+        fidelity.mel_distance(sound, darker.astype(np.float32)) > fidelity.mel_distance(sound, clicks(at, seed=5)) + 3
+    )
+    wide = np.random.default_rng(6).standard_normal((RATE, 2)).astype(np.float32)
+    assert fidelity.width_db(wide) == pytest.approx(0, abs=0.3)
+    assert fidelity.width_db(np.repeat(wide[:, :1], 2, 1)) == -60
+
+
+def test_a_mix_that_moves_steadily_is_told_from_one_that_does_not() -> None:
+    rng = np.random.default_rng(7)
+    noise = rng.standard_normal((3 * RATE, 2)).astype(np.float32)
+    dark = (np.cumsum(noise - noise.mean(0), 0) / 50).astype(np.float32)
+
+    def steady(prompt: PromptMix, _: int) -> np.ndarray:
+        w = dict(prompt.parts).get("bright", 0.0)
+        return ((1 - w) * dark + w * noise).astype(np.float32)
+
+    def jumping(prompt: PromptMix, _: int) -> np.ndarray:
+        w = dict(prompt.parts).get("bright", 0.0)
+        return noise if w in (0.2, 1.0) else dark
+
+    pairs = (("dark", "bright"),)
+    assert mixes.along(steady, 1, pairs)["steps_forward"] == 1
+    assert mixes.along(jumping, 1, pairs)["steps_forward"] < 1
+
+
+class _Ear:
+    """Hears rain in what is loud and birds in what is soft."""
+
+    def first(self, sound: np.ndarray) -> list[str]:
+        return ["Rain"] if np.abs(sound).max() > 0.5 else ["Bird"]
+
+
+def test_hits_are_counted_label_by_label_beside_recordings() -> None:
+    loud, soft = np.ones((RATE, 2), np.float32), np.full((RATE, 2), 0.1, np.float32)
+    say = {"rain": ["rain falling"], "owl": ["an owl"], "room tone": ["an empty room"]}
+    found = hearing.by_label(_Ear(), lambda text, _: loud, say, [("rain", soft), ("rain", loud), ("owl", soft)], 2)
+    assert found["rain"] == {"generated": 1.0, "recorded": 0.5, "recordings": 2}
+    assert found["owl"] == {"generated": 0.0, "recorded": 1.0, "recordings": 1}
+    assert "room tone" not in found  # no class says what it is
+    heard = hearing.phrases(_Ear(), lambda text, i: loud if "cloudburst" in text else soft, 1)
+    assert heard["what"]["a cloudburst over the rooftops"]["heard"] == 1
+    assert heard["what"]["monsoon hammering the street"]["heard"] == 0
+
+
+def test_scores_alike_have_no_divergence() -> None:
+    a, b = np.array([0.5, 0.5, 0], np.float32), np.array([0, 0, 1], np.float32)
+    assert hearing.jensen_shannon(a, a) == pytest.approx(0, abs=1e-6)
+    assert hearing.jensen_shannon(a, b) == pytest.approx(1, abs=1e-6)

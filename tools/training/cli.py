@@ -81,10 +81,12 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--work", type=pathlib.Path, help="draw its loss curves too, as curves.png there")
     evaluate.add_argument("--clips", type=int, default=40, help="length of the chains (default: 40)")
     evaluate.add_argument("--joins", type=int, default=0, help="classify so many joins against other moments")
-    evaluate.add_argument("--seeds", type=int, default=0, help="compare so many clips a label with held-out recordings")
+    evaluate.add_argument("--seeds", type=int, default=0, help="so many clips of each label, phrase and mix")
     evaluate.add_argument("--phrases", type=int, default=100, help="at most so many everyday phrases")
     evaluate.add_argument("--tagger", type=pathlib.Path, help="folder with yamnet.tflite and yamnet_class_map.csv")
-    evaluate.add_argument("--recordings", type=pathlib.Path, nargs="*", default=[], help="codec agreement on these")
+    evaluate.add_argument(
+        "--recordings", type=pathlib.Path, help="folder of the manifest: judge the codec, label by label"
+    )
     evaluate.add_argument("--out", type=pathlib.Path, help="keep the clips of the phrases in this folder")
     return parser
 
@@ -161,10 +163,9 @@ def main(arguments: list[str] | None = None) -> int:
             seeds=given.seeds,
             work=given.work,
             tagger=given.tagger,
+            recordings=given.recordings,
             out=given.out,
         )
-        if given.recordings and given.tagger:
-            figures["codec_js_distance"] = evaluate.agreement(given.model, given.recordings, given.tagger)
         if given.work:
             evaluate.picture(given.work)
         json.dump(figures, sys.stdout, indent=1)

@@ -1,62 +1,43 @@
-"""``evaluate``: figures of an exported model: speed, level, continuity over many clips, and what a tagger hears."""
+"""``evaluate``: figures of an exported model: speed, level, continuity over many clips, mixes, likeness, the codec's
+faithfulness, and what a tagger hears."""
 
 from __future__ import annotations
 
-import csv
 import json
 import pathlib
+import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import soundfile as sf
-import torch
 from numpy.typing import NDArray
-from scipy.signal import resample_poly
 
+from ambient.generate.bands import HOP
 from ambient.generate.bundled import BundledBackend
 from ambient.messages import RATE, Audio, Clip, ClipKey, ClipRequest, PromptMix, Tail
+from tools.training import fidelity, hearing, mixes
 from tools.training.captions import PHRASES
+from tools.training.features import sound_of
 from tools.training.joins import auc, stretches
 from tools.training.likeness import PIECE, band_powers, compare, pieces
 from tools.training.phrases import EXPECTED
 
-__all__ = ["Tagger", "chain", "continuity", "evaluate"]
+__all__ = ["chain", "continuity", "evaluate", "held_out"]
 
 LENGTH = 128
 KEPT = 28
 
 
-class Tagger:
-    """YAMNet (Apache-2.0): a folder with ``yamnet.tflite`` and ``yamnet_class_map.csv``. Needs ai-edge-litert."""
-
-    def __init__(self, folder: pathlib.Path) -> None:
-        from ai_edge_litert.interpreter import Interpreter
-
-        self._net = Interpreter(str(folder / "yamnet.tflite"))
-        self._net.allocate_tensors()
-        self._into = self._net.get_input_details()[0]["index"]
-        self._out = self._net.get_output_details()[0]["index"]
-        with (folder / "yamnet_class_map.csv").open() as file:
-            self.names = [row[2] for row in list(csv.reader(file))[1:]]
-
-    def __call__(self, sound: Audio) -> np.ndarray:
-        """Mean class scores of sound at RATE."""
-        x = resample_poly(sound.mean(1), 1, 3).astype(np.float32)
-        heard = []
-        for start in range(0, len(x) - 15599, 7800):
-            self._net.set_tensor(self._into, x[None, start : start + 15600])
-            self._net.invoke()
-            heard.append(self._net.get_tensor(self._out)[0].copy())
-        return np.mean(heard, 0)
-
-
-def make(backend: BundledBackend, text: str, *, index: int = 0, tail: Tail | None = None, start: int = 0) -> Clip:
+def make(
+    backend: BundledBackend, text: str | PromptMix, *, index: int = 0, tail: Tail | None = None, start: int = 0
+) -> Clip:
     """One clip; raises RuntimeError if there is none."""
     info = backend.info
-    prompt = PromptMix.of(text)
+    prompt = text if isinstance(text, PromptMix) else PromptMix.of(text)
     request = ClipRequest(
-        ClipKey(text, index), start, LENGTH, 0, 1000 + index, 1, prompt, info.steps, info.guidance, tail
+        ClipKey(str(text), index), start, LENGTH, 0, 1000 + index, 1, prompt, info.steps, info.guidance, tail
     )
     answer = backend.generate([request])[0]
     if not isinstance(answer, Clip):
@@ -118,19 +99,24 @@ def evaluate(
     seeds: int = 0,
     work: pathlib.Path | None = None,
     tagger: pathlib.Path | None = None,
+    recordings: pathlib.Path | None = None,
     out: pathlib.Path | None = None,
 ) -> dict[str, Any]:
     """Figures, JSON-ready; clips of the everyday phrases go to ``out`` if given.
 
-    ``joins``: how many to make for the classifier; ``seeds``: clips of each label to compare with the recordings
-    prepared in ``work``.
+    ``joins``: how many to make for the classifier; ``seeds``: clips of each phrase, mix and label, the latter compared
+    with the recordings prepared in ``work``; ``recordings``: the folder they were read from, to judge the codec.
     """
     backend = BundledBackend(model, threads=threads)
     frame = backend.info.frames_per_latent
-    make(backend, "warm up")
+
+    def sound(text: str | PromptMix, index: int) -> Audio:
+        return make(backend, text, index=index).audio
+
+    sound("warm up", 0)
     began = time.perf_counter()
     for i in range(3):
-        make(backend, "rain", index=i)
+        sound("rain", i)
     seconds = (time.perf_counter() - began) / 3
     found: dict[str, Any] = {
         "threads": threads,
@@ -140,32 +126,61 @@ def evaluate(
         "times_real_time": round(LENGTH * frame / RATE / seconds, 1),
         "chains": {},
     }
-    for text in chained:
+    for text in chained if clips > 1 else ():
+        _say(f"chain of {clips}: {text}")
         figures = continuity(chain(backend, text, clips), frame)
         found["chains"][text] = {k: round(v, 2) for k, v in figures.items()}
     if joins:
         found["joins"] = {}
         for i, text in enumerate(chained):
+            _say(f"joins: {text}")
             found["joins"][text] = auc(*stretches(backend, text, joins // len(chained), i), frame)
+    if seeds:
+        _say("mixes")
+        found["mixes"] = mixes.along(sound, seeds)
     if seeds and work is not None:
+        _say("likeness")
         found["likeness"] = compare(_by_label(backend, work, seeds), work)
-    ear = Tagger(tagger) if tagger else None
-    levels, hits, heard = [], 0, {}
-    for i, (text, wanted) in enumerate(list(EXPECTED.items())[:phrases]):
-        clip = make(backend, text, index=i)
-        levels.append(float(_decibels(clip.audio)))
-        if out:
-            out.mkdir(parents=True, exist_ok=True)
-            sf.write(out / f"{i:02d} {text}.wav", clip.audio, RATE)
-        if ear:
-            scores = ear(clip.audio)
-            first = [ear.names[k] for k in np.argsort(-scores)[:5]]
-            hits += bool(set(first) & set(wanted))
-            heard[text] = first
+    said = list(EXPECTED)[:phrases]
+    clips_of = {text: sound(text, i) for i, text in enumerate(said)}
+    levels = [float(_decibels(x)) for x in clips_of.values()]
     found["level_db"] = {"mean": round(float(np.mean(levels)), 1), "spread": round(float(np.std(levels)), 1)}
+    for i, (text, x) in enumerate(clips_of.items() if out else ()):
+        assert out is not None
+        out.mkdir(parents=True, exist_ok=True)
+        sf.write(out / f"{i:02d} {text}.wav", x, RATE)
+    ear = hearing.Tagger(tagger) if tagger else None
     if ear:
-        found["tagger"] = {"phrases": len(heard), "heard_in_first_five": hits, "what": heard}
+        _say("everyday phrases")
+        found["tagger"] = hearing.phrases(ear, sound, max(1, seeds), phrases)
+    if recordings is not None and work is not None:
+        _say("codec")
+        found["codec"] = fidelity.compare(backend._codec, held_out(work, recordings), ear)
+        if ear and seeds:
+            _say("labels")
+            real = ((label, x) for label, _, x in held_out(work, recordings, all_of_them=True))
+            found["tagger"]["labels"] = hearing.by_label(ear, sound, PHRASES, real, seeds)
     return found
+
+
+def _say(text: str) -> None:
+    print(f"evaluate: {text}", file=sys.stderr, flush=True)
+
+
+def held_out(
+    work: pathlib.Path, recordings: pathlib.Path, *, all_of_them: bool = False, seconds: int = 12
+) -> Iterator[tuple[str, str, Audio]]:
+    """Label, how it was held out (``file``, ``time``, or ``not``), and ``seconds`` of sound of the held-out recordings
+    prepared in ``work``; ``all_of_them``: of up to three recordings of every label, held out or not."""
+    taken: dict[str, int] = {}
+    for entry in json.loads((work / "index.json").read_text()):
+        held = "file" if entry["split"] == "held" else "time" if entry["held_hops"] else "not"
+        if entry["procedural"] or (held == "not" and not all_of_them) or taken.get(entry["label"], 0) >= 3:
+            continue
+        taken[entry["label"]] = taken.get(entry["label"], 0) + 1
+        whole = sound_of(entry, recordings)
+        begin = (entry["hops"] - entry["held_hops"]) * HOP if held == "time" else 0
+        yield entry["label"], held, whole[begin : begin + seconds * RATE]
 
 
 def _by_label(backend: BundledBackend, work: pathlib.Path, seeds: int) -> dict[str, list[list[NDArray[np.float32]]]]:
@@ -197,23 +212,3 @@ def picture(work: pathlib.Path) -> None:
     figure.tight_layout()
     figure.savefig(work / "curves.png", dpi=110)
     plt.close(figure)
-
-
-def agreement(model: str, recordings: list[pathlib.Path], tagger: pathlib.Path) -> dict[str, float]:
-    """Jensen-Shannon distance between what the tagger hears in recordings and in their reconstructions by the codec."""
-    from tools.training.features import read
-
-    ear = Tagger(tagger)
-    codec = BundledBackend(model)._codec
-    out = {}
-    for path in recordings:
-        x = read(path)[: 12 * RATE // codec.config.downsampling_ratio * codec.config.downsampling_ratio]
-        with torch.inference_mode():
-            latents = codec.encode(torch.from_numpy(x.T[None].copy())).latents
-            y = codec.decode(latents).sample[0].T.numpy()
-        p, q = (s / s.sum() for s in (ear(x), ear(y)))
-        m = (p + q) / 2
-        out[path.name] = float(
-            0.5 * sum((a * np.log2(np.maximum(a, 1e-12) / np.maximum(m, 1e-12))).sum() for a in (p, q))
-        )
-    return out

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["EXPECTED"]
+__all__ = ["ACCEPTED", "EXPECTED"]
 
 _RAIN = ("Rain", "Raindrop", "Rain on surface")
 _BIRD = ("Bird", "Bird vocalization, bird call, bird song", "Chirp, tweet")
@@ -58,3 +58,122 @@ EXPECTED: dict[str, tuple[str, ...]] = {
     "somebody strolling over shingle": ("Walk, footsteps", "Crunch", "Run"),
 }
 """Phrase → classes of which one should be among the tagger's first five."""
+
+_BUZZ = ("Bee, wasp, etc.", "Insect", "Buzz", "Fly, housefly", "Mosquito")
+_STEP = ("Walk, footsteps", "Crunch", "Run", "Rustle", "Shuffle")
+_ROAD = ("Vehicle", "Car", "Motor vehicle (road)", "Traffic noise, roadway noise", "Car passing by", "Truck")
+_FIRE = ("Fire", "Crackle")
+_NOISE = ("White noise", "Pink noise", "Noise", "Static", "Hiss", "Steam")
+_BEAST = ("Animal", "Wild animals", "Dog", "Howl", "Canidae, dogs, wolves")
+_BUBBLES = (*_WATER, "Boiling", "Fill (with liquid)", "Plop", "Slosh")
+
+ACCEPTED: dict[str, tuple[str, ...]] = {
+    "air conditioner": (*_MOTOR, "Air conditioning", *_NOISE),
+    "airplane cabin": ("Aircraft", "Fixed-wing aircraft, airplane", "Jet engine", "Vehicle", *_NOISE),
+    "airplane passing": (
+        "Aircraft",
+        "Fixed-wing aircraft, airplane",
+        "Propeller, airscrew",
+        "Aircraft engine",
+        "Vehicle",
+    ),
+    "animals": ("Animal", "Livestock, farm animals, working animals", "Cattle, bovinae", "Domestic animals, pets"),
+    "aquarium": _BUBBLES,
+    "bees": _BUZZ,
+    "birdsong": _BIRD,
+    "boat": ("Boat, Water vehicle", "Rowboat, canoe, kayak", "Creak", *_WATER),
+    "brown noise": (*_NOISE, "Rumble"),
+    "campfire": _FIRE,
+    "car interior": _ROAD,
+    "cat purring": ("Purr", "Cat"),
+    "cave": ("Drip", "Raindrop", "Water", "Rumble", "Echo", "Reverberation"),
+    "church bells": ("Bell", "Church bell", "Chime", "Change ringing (campanology)"),
+    "cicadas": _INSECT,
+    "city street": (*_ROAD, *_SPEECH, "Outside, urban or manmade"),
+    "clock": ("Tick", "Tick-tock", "Clock"),
+    "clothes dryer": _MOTOR,
+    "construction site": ("Tools", "Hammer", "Jackhammer", "Power tool", "Drill", *_MOTOR),
+    "coyotes": _BEAST,
+    "crickets": _INSECT,
+    "crowd": _SPEECH,
+    "dawn chorus": _BIRD,
+    "drips": ("Drip", "Raindrop", "Water", "Plop", "Trickle, dribble", "Rain"),
+    "drizzle": (*_RAIN, "Patter", "Drip"),
+    "electric buzz": ("Buzz", "Hum", "Mains hum", "Crackle", "Static"),
+    "electric hum": ("Hum", "Mains hum", *_MOTOR),
+    "engine idle": (*_MOTOR, "Car"),
+    "fan": (*_MOTOR, "Air conditioning", *_NOISE),
+    "farm": ("Animal", "Livestock, farm animals, working animals", "Fowl", "Chicken, rooster", "Sheep", *_BIRD),
+    "film static": (*_NOISE, *_FIRE),
+    "fireplace": _FIRE,
+    "footsteps in grass": _STEP,
+    "footsteps in water": (*_STEP, *_WATER),
+    "footsteps on gravel": _STEP,
+    "footsteps on leaves": (*_STEP, "Crumpling, crinkling"),
+    "footsteps on snow": _STEP,
+    "frogs": ("Frog", "Croak", "Insect"),
+    "geese": ("Goose", "Honk", "Duck", "Fowl", "Bird"),
+    "geyser": (*_BUBBLES, "Steam", "Spray", "Eruption"),
+    "hail": (*_RAIN, "Patter", "Clatter"),
+    "heavy rain": (*_RAIN, "Water", "Waterfall"),
+    "helicopter": ("Helicopter", "Aircraft"),
+    "horse wagon": ("Horse", "Clip-clop"),
+    "hot spring": _BUBBLES,
+    "howling wind": (*_WIND, "Howl"),
+    "ice": ("Crack", "Ping", "Creak", "Breaking"),
+    "jungle": (*_BIRD, *_INSECT),
+    "keyboard": ("Typing", "Computer keyboard", "Typewriter", "Clicking"),
+    "lake shore": (*_SEA, *_WATER, "Boat, Water vehicle"),
+    "library": (
+        "Inside, small room",
+        "Inside, large room or hall",
+        "Rustle",
+        "Crumpling, crinkling",
+        "Writing",
+        "Silence",
+    ),
+    "machinery": (*_MOTOR, "Whir", "Tools", "Printer"),
+    "machinery hum": _MOTOR,
+    "mud pots": _BUBBLES,
+    "night insects": _INSECT,
+    "ocean waves": ("Ocean", "Waves, surf"),
+    "office": ("Typing", "Computer keyboard", "Inside, small room", "Clicking", *_SPEECH),
+    "oven": _MOTOR,
+    "owl": ("Owl", "Hoot", *_BIRD),
+    "pink noise": _NOISE,
+    "rain": _RAIN,
+    "rain on leaves": _RAIN,
+    "rain on roof": _RAIN,
+    "rain on tent": _RAIN,
+    "rain on window": _RAIN,
+    "refrigerator": _MOTOR,
+    "restaurant": (*_SPEECH, "Dishes, pots, and pans", "Cutlery, silverware"),
+    "river": _WATER,
+    "seagulls": _BIRD,
+    "singing bowl": ("Singing bowl", "Bell", "Gong", "Music"),
+    "single bird": _BIRD,
+    "spaceship hum": (*_MOTOR, "Rumble", "Throbbing", "Sound effect"),
+    "steam": (*_NOISE, *_WATER),
+    "steam vent": (*_NOISE, "Waterfall"),
+    "stream": _WATER,
+    "subway station": (*_RAIL, *_SPEECH, "Vehicle"),
+    "summer insects": _INSECT,
+    "tape hiss": _NOISE,
+    "thunder": (*_STORM, "Explosion", "Rumble"),
+    "thunderstorm": (*_STORM, *_RAIN),
+    "traffic": _ROAD,
+    "train interior": (*_RAIL, "Vehicle"),
+    "train passing": (*_RAIL, "Vehicle"),
+    "underwater": ("Water", "Gurgling", "Whale vocalization", "Boat, Water vehicle"),
+    "vacuum cleaner": ("Vacuum cleaner", *_MOTOR),
+    "vinyl crackle": (*_FIRE, *_NOISE),
+    "washing machine": (*_MOTOR, "Water"),
+    "waterfall": ("Waterfall", "Water", "Stream", "Waves, surf", "Ocean"),
+    "white noise": (*_NOISE, "Waterfall"),
+    "wildfire": _FIRE,
+    "wind": _WIND,
+    "wind chimes": ("Wind chime", "Chime", "Bell", "Jingle, tinkle"),
+    "wind in trees": _WIND,
+    "wolf": _BEAST,
+}
+"""Label → classes of which one should be among the tagger's first five. Quiet rooms and nights have none."""
