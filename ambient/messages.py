@@ -140,7 +140,7 @@ class LayerMoment:
     model: str | None = None
     steps: int | None = None
     guidance: float | None = None
-    why: tuple[str, ...] = ()
+    why: Sequence[str] = ()
     """Short reasons, outermost first, such as ``state rain``, ``intensity 0.40 by wind = 0.40``."""
 
 

@@ -353,11 +353,11 @@ def _large_scene() -> str:
         lines += ["    intensity:", f"      by: p{i}", "      curve:", "        - [0, 0.1]", "        - [1, 1]"]
         lines += [f"    level: {{by: p{i + 10}, curve: [[0, -6], [1, 0]]}}"]
     lines.append("states:")
-    for i in range(8):
+    for i in range(9):
         lines += [f"  s{i}:", "    setting: on open land", "    stay: 30s", "    layers:"]
         lines += [f"      l{(i + j) % 10}: {{mute: true}}" for j in range(3)]
-        lines += ["    transitions:", f"      - to: s{(i + 1) % 8}", f"        when: p{i} > 0.5 and p{i + 10} < 0.9"]
-        lines += ["        for: 5s", f"      - to: s{(i + 1) % 8}", "        after: [4m, 9m]"]
+        lines += ["    transitions:", f"      - to: s{(i + 1) % 9}", f"        when: p{i} > 0.5 and p{i + 10} < 0.9"]
+        lines += ["        for: 5s", f"      - to: s{(i + 1) % 9}", "        after: [4m, 9m]"]
     return "\n".join(lines) + "\n"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +30,40 @@ class _Resolved:
     overridden: bool
     variants: tuple[PromptMix, ...]
     """What single events of the layer may be; a single event keeps its own words: settings would drown it."""
+
+
+class _Reasons(Sequence[str]):
+    """Reasons that are put into words when somebody asks: a block every 20 ms, and hardly anybody does."""
+
+    __slots__ = ("_found", "_make")
+
+    def __init__(self, make: Callable[[], tuple[str, ...]]) -> None:
+        self._make = make
+        self._found: tuple[str, ...] | None = None
+
+    @property
+    def _words(self) -> tuple[str, ...]:
+        if self._found is None:
+            self._found = self._make()
+        return self._found
+
+    def __getitem__(self, index):  # type: ignore[no-untyped-def]  # as a tuple's
+        return self._words[index]
+
+    def __len__(self) -> int:
+        return len(self._words)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._words)
+
+    def __eq__(self, other: object) -> bool:
+        return self._words == (other._words if isinstance(other, _Reasons) else other)
+
+    def __hash__(self) -> int:
+        return hash(self._words)
+
+    def __repr__(self) -> str:
+        return repr(self._words)
 
 
 class LayerMixer:
@@ -95,7 +129,7 @@ class LayerMixer:
             model=layer.model,
             steps=layer.steps,
             guidance=layer.guidance,
-            why=self._why(here, state, shares, params, muted),
+            why=_Reasons(functools.partial(self._why, here, state, shares, params, muted)),
         )
 
     def _prompt(self, name: str, heard: list[tuple[str, float, float]]) -> PromptMix:

@@ -73,6 +73,8 @@ class ParamState:
         if not self._rise and not self._fall:
             return self.target(frame)
         value, since = self._anchor_value, self._anchor_frame
+        if self._override is None and not self._fed:  # nothing that could end on the way
+            return self._glide(value, since, frame)
         for turn in self._turns(frame):  # what it is on its way to changes there, not when somebody looks next
             value, since = self._glide(value, since, turn), turn
         return self._glide(value, since, frame)
