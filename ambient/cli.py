@@ -349,6 +349,14 @@ def build_parser() -> argparse.ArgumentParser:
     fetch = actions.add_parser("fetch", help="download a checkpoint from the hub, with progress")
     fetch.add_argument("name", metavar="NAME", help="as `ambient models` lists them, or OWNER/NAME on the hub")
     fetch.add_argument("--json", action="store_true")
+    bench = actions.add_parser(
+        "bench", help="find steps, clip length and batch that keep real time here; play and serve use them from then on"
+    )
+    bench.add_argument("name", metavar="NAME", help="as `ambient models` lists them, or a checkpoint folder")
+    bench.add_argument("--device", default="auto", help="auto, cpu, cuda, mps (default: auto)")
+    bench.add_argument("--threads", type=int, metavar="N", help="processor threads for the model (default: measured)")
+    bench.add_argument("--seconds", type=float, default=120.0, help="measure for about so long (default: 120)")
+    bench.add_argument("--json", action="store_true")
 
     devices = add("devices", "about", "list the sound cards")
     devices.add_argument("--json", action="store_true")

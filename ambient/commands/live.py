@@ -28,6 +28,7 @@ from ambient.errors import AmbientError, SinkError
 from ambient.generate.cache import CachingGenerator, ClipCache
 from ambient.generate.catalogue import describe
 from ambient.generate.shared import SharedGenerator
+from ambient.generate.tuning import Tuning, tuning_of
 from ambient.generate.worker import ProcessGenerator
 from ambient.messages import ModelInfo
 from ambient.ports import Generator, Sink
@@ -95,9 +96,12 @@ def _stream(
                 recorder = Recorder(given.record / f"{name}.jsonl" if len(scenes) > 1 else given.record, model)
                 recorders.append(recorder)
                 generator = recorder.generator(generator)
+            tuning = _tuning(info, given)
             options = Options(
                 seed=given.seed,
-                steps=given.steps,
+                steps=given.steps or (tuning.steps if tuning else None),
+                clip_seconds=tuning.clip_seconds if tuning else None,
+                batch_clips=tuning.batch if tuning else 4,
                 mute=frozenset(given.mute),
                 memory=kept.memory(name) if kept is not None else None,
             )
@@ -180,6 +184,20 @@ def _scene_files(names: Sequence[str]) -> list[pathlib.Path]:
         if folder.is_dir() and not inside:
             raise AmbientError(f"there is no scene in the folder {name}: scenes end in .yaml")
         found += inside or [find_scene(name)]
+    return found
+
+
+def _tuning(info: ModelInfo, given: argparse.Namespace) -> Tuning | None:
+    """What `ambient models bench` found for this model here, said aloud."""
+    found = tuning_of(info, given.device, given.threads)
+    if found is not None:
+        how = f"{found.steps} steps, clips of {found.clip_seconds:g} s, {found.batch} at once"
+        log.info("%s as measured here: %s, %.1f times real time", info.name, how, found.times_real_time)
+        if not found.real_time:
+            log.warning(
+                "%s is too slow to play live here; render ahead with `ambient render`, or play with --model bundled",
+                info.name,
+            )
     return found
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 import pathlib
+import sys
+from dataclasses import asdict
 from typing import Any
 
 from ambient.commands.table import print_table
 from ambient.errors import AmbientError
 from ambient.generate import hub
 from ambient.generate.catalogue import describe, known_models
+from ambient.generate.tuning import MARGIN, Measured, choose, measure, remember, tuning_of
 from ambient.messages import RATE, ModelInfo
 
 __all__ = ["run"]
@@ -20,6 +23,8 @@ def run(given: argparse.Namespace) -> int:
     """Runs the command that was given."""
     if given.action == "fetch":
         return _fetch(given)
+    if given.action == "bench":
+        return _bench(given)
     rows = _rows()
     if given.json:
         print(json.dumps(rows, indent=1))
@@ -29,7 +34,12 @@ def run(given: argparse.Namespace) -> int:
     for row in rows:
         if row["note"]:
             print(f"{row['name']}: {row['note']}")
-    print("\n`ambient models fetch NAME` brings one here; `--model NAME` or a checkpoint folder plays it")
+    for row in rows:
+        if row["measured"]:
+            speed, steps = row["measured"]["times_real_time"], row["measured"]["steps"]
+            print(f"{row['name']}: measured here at {steps} steps: {speed:g} times real time")
+    print("\n`ambient models fetch NAME` brings one here, `ambient models bench NAME` measures it;")
+    print("`--model NAME` or a checkpoint folder plays it")
     return 0
 
 
@@ -43,6 +53,45 @@ def _fetch(given: argparse.Namespace) -> int:
     else:
         print(f"{info.name}: {info.family}, {row['size']}, {info.rate} Hz, licence {licence or 'unknown'}: {folder}")
         print(f"play it with --model {given.name}; `ambient models bench {given.name}` finds what this machine can do")
+    return 0
+
+
+def _bench(given: argparse.Namespace) -> int:
+    """Measures what this device can do with a model, and stores it for `play` and `serve`."""
+    from ambient.generate.loading import load_backend
+
+    info = describe(given.name)
+    if not given.json:
+        print(f"loading {info.name} …", file=sys.stderr)
+    backend = load_backend(info, given.device, given.threads)
+    device = getattr(backend, "device", given.device)
+    if not given.json:
+        print(f"{info.name} on {device}", file=sys.stderr)
+
+    def tell(row: Measured) -> None:
+        if not given.json:
+            seconds = row.latent_frames * info.frames_per_latent / RATE
+            how = f"{row.steps:3d} steps, {row.batch} x {seconds:5.2f} s"
+            print(f"  {how}: {row.seconds:6.2f} s, {row.times_real_time:5.1f} times real time", file=sys.stderr)
+
+    rows = measure(backend, tell=tell, most_seconds=given.seconds)
+    found = choose(info, rows)
+    path = remember(info, given.device, given.threads, found)
+    if given.json:
+        said = {"name": info.name, "device": str(device), **asdict(found), "layers": found.layers}
+        print(json.dumps(said | {"measured": [asdict(r) for r in rows], "stored": str(path)}, indent=1))
+        return 0
+    how = f"{found.steps} steps, clips of {found.clip_seconds:g} s, {found.batch} at once"
+    print(f"{info.name}: {how}: {found.times_real_time:g} times real time")
+    if found.real_time:
+        print(f"enough for {found.layers} layers that sound all the time, with {MARGIN:g} times real time each")
+        print(f"play and serve use it from now on (stored in {path})")
+    else:
+        far = MARGIN / found.times_real_time
+        print(f"too slow to play live here: it would have to be {far:.1f} times as fast, for one layer")
+        print(
+            f"render ahead: `ambient render SCENE --model {given.name} …`; live: `ambient play SCENE --model bundled`"
+        )
     return 0
 
 
@@ -76,6 +125,7 @@ def _row(info: ModelInfo, state: str, licence: str | None, note: str | None) -> 
         "licence": licence,
         "longest_seconds": round(info.max_latent_frames * info.frames_per_latent / RATE, 2),
         "steps": info.steps,
+        "measured": asdict(tuned) if (tuned := tuning_of(info, "auto", None)) else None,
         "fingerprint": info.fingerprint,
         "path": info.path,
         "note": note,
@@ -98,6 +148,7 @@ def _known_row(model: hub.KnownModel, state: str) -> dict[str, Any]:
         "licence": model.licence,
         "longest_seconds": None,
         "steps": None,
+        "measured": None,
         "fingerprint": None,
         "path": None,
         "note": note,

@@ -94,6 +94,8 @@ def _head(scene: Scene, options: Options) -> dict[str, Any]:
         "seed": options.seed,
         "steps": options.steps,
         "guidance": options.guidance,
+        "clip_seconds": options.clip_seconds,
+        "batch_clips": options.batch_clips,
         "solo": options.solo,
         "mute": sorted(options.mute),
         "memory": options.memory.model_dump(mode="json", exclude_none=True) if options.memory else None,

@@ -26,6 +26,10 @@ class Options:
     """Sound to keep ready in front of the playhead."""
     batch_seconds: float = 0.7
     """Live, longest batch: a changed scene waits for the one that is being made."""
+    batch_clips: int = 4
+    """Most clips of a batch."""
+    clip_seconds: float | None = None
+    """Length of a regular clip; None: the planner's own."""
     offline_delay_seconds: float = 4.0
     """Offline, mixing goes on for so long after a request, while the clip is made."""
     guidance: float | None = None

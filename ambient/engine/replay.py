@@ -47,6 +47,8 @@ class Replay:
                 seed=head["seed"],
                 steps=head["steps"],
                 guidance=head["guidance"],
+                clip_seconds=head.get("clip_seconds"),
+                batch_clips=head.get("batch_clips", 4),
                 solo=head["solo"],
                 mute=frozenset(head["mute"]),
                 memory=Memory.model_validate(head["memory"]) if head.get("memory") else None,

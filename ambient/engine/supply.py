@@ -115,7 +115,13 @@ class Supply:
             for m in layers
             if self.options.solo in (None, m.name) and not self.options.mute & {m.name, m.family, m.role}
         }
-        self.beds = {n: self.beds.get(n) or Bed(n, info, seed) for n, m in wanted.items() if m.scatter is None}
+        length = self.options.clip_seconds
+        latents = None if length is None else round(length * RATE / info.frames_per_latent)
+        self.beds = {
+            n: self.beds.get(n) or Bed(n, info, seed, clip_latents=latents)
+            for n, m in wanted.items()
+            if m.scatter is None
+        }
         self.shots = {n: self.shots.get(n) or Shots(n, info, seed) for n, m in wanted.items() if m.scatter}
 
     # ---- taking in what was generated
@@ -317,7 +323,9 @@ class Supply:
                 batch[0].guidance,
                 batch[0].one_shot,
             )
-            fits = not batch or (len(batch) < 4 and (not self.options.live or self._may_share(batch, request)))
+            fits = not batch or (
+                len(batch) < self.options.batch_clips and (not self.options.live or self._may_share(batch, request))
+            )
             if self._flight is None and like_first and fits:
                 batch.append(request)
             else:

@@ -124,6 +124,13 @@ def test_solo_makes_and_plays_one_layer_only() -> None:
     assert {r.key.layer for r in generator.submitted} == {"leaves"}
 
 
+def test_regular_clips_are_as_long_as_was_measured_to_be_best() -> None:
+    generator = ScriptedGenerator()
+    play(offline(STILL, generator, clip_seconds=4.8), 30)
+    lengths = {r.latent_frames * generator.info.frames_per_latent for r in generator.submitted}
+    assert max(lengths) == frames(4.8)
+
+
 @pytest.mark.parametrize(("mute", "left"), [("b", {"a", "c"}), ("geo", {"b", "c"}), ("signal", {"a", "b"})])
 def test_layers_families_and_roles_can_be_left_out(mute: str, left: set[str]) -> None:
     text = """scene: 1

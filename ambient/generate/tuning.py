@@ -1,0 +1,176 @@
+"""What a device can do with a model, measured: the steps, clip length and batch that keep real time with a margin.
+
+`ambient models bench` measures and stores; live streams read. Importing this is light: the model comes as a backend.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import pathlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ambient.errors import BackendError
+from ambient.generate.cache import cache_folder
+from ambient.messages import RATE, Clip, ClipKey, ClipRequest, ModelInfo, PromptMix, Tail
+from ambient.ports import Backend
+
+__all__ = ["MARGIN", "Measured", "Tuning", "choose", "measure", "remember", "tuning_of"]
+
+MARGIN = 1.5
+"""Times real time that a layer needs: what is left is for changes of the scene, single events and a busy machine."""
+KEPT_SECONDS = 1.6
+"""What a regular clip repeats of the one before."""
+LENGTHS_SECONDS = (7.68, 15.36, 30.72)
+"""Clip lengths that are tried, and the longest that the model allows. Shorter ones follow a scene more closely."""
+_FILE = "tuning.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One way to run the model, measured."""
+
+    steps: int
+    latent_frames: int
+    batch: int
+    seconds: float
+    """For the whole batch, wall time."""
+    times_real_time: float
+    """Seconds of new sound, of all clips of the batch together, made in a second."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """How a live stream should run a model on a device."""
+
+    steps: int
+    clip_seconds: float
+    batch: int
+    times_real_time: float
+    real_time: bool
+    """Whether one layer keeps real time with the margin; else all is as fast as it gets."""
+
+    @property
+    def layers(self) -> int:
+        """Beds that can play at once."""
+        return int(self.times_real_time / MARGIN)
+
+
+def measure(
+    backend: Backend,
+    *,
+    batches: Sequence[int] = (1, 2, 4),
+    most_seconds: float = 120.0,
+    clock: Callable[[], float] = time.perf_counter,
+    tell: Callable[[Measured], None] = lambda row: None,
+) -> list[Measured]:
+    """Makes clips of several lengths, steps and batches; ``tell`` hears of each. Raises BackendError for a failed clip.
+
+    The first clip of each length, which warms up, does not count. What would be slower than what was measured
+    already allows within ``most_seconds`` is left out.
+    """
+    info = backend.info
+    began = clock()
+    rows: list[Measured] = []
+    counts = list(dict.fromkeys([info.steps, (info.steps + info.min_steps + 1) // 2, info.min_steps]))
+    for length in _lengths(info):
+        _time(backend, info.min_steps, length, 1, clock)
+        for batch in batches:
+            for steps in counts:
+                if rows and clock() - began > most_seconds:
+                    return rows
+                spent = _time(backend, steps, length, batch, clock)
+                new = (length - _kept(info, length)) * info.frames_per_latent / RATE * batch
+                rows.append(Measured(steps, length, batch, spent, new / spent))
+                tell(rows[-1])
+    return rows
+
+
+def choose(info: ModelInfo, rows: Sequence[Measured]) -> Tuning:
+    """The most steps that keep real time with the margin, as fast as they get; where none do, the fastest of all.
+
+    Among ways that are about as fast (within a tenth), shorter clips and smaller batches come first: a changed scene
+    is heard sooner. Raises ValueError without measurements.
+    """
+    able = [r for r in rows if r.times_real_time >= MARGIN]
+    steps = max((r.steps for r in able), default=None)
+    field = [r for r in able if r.steps == steps] or list(rows)
+    best = max(r.times_real_time for r in field)
+    chosen = min((r for r in field if r.times_real_time >= 0.9 * best), key=lambda r: (r.latent_frames, r.batch))
+    seconds = chosen.latent_frames * info.frames_per_latent / RATE
+    return Tuning(chosen.steps, round(seconds, 2), chosen.batch, round(chosen.times_real_time, 2), bool(able))
+
+
+def remember(info: ModelInfo, device: str, threads: int | None, tuning: Tuning) -> pathlib.Path:
+    """Stores a tuning for :func:`tuning_of`; returns the file. Raises BackendError where it cannot be written."""
+    path = _path()
+    known = _read(path) | {_key(info, device, threads): {"model": info.name, **asdict(tuning)}}
+    part = path.with_suffix(f".{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(json.dumps(known, indent=1) + "\n")
+        part.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink()
+        raise BackendError(f"{path} cannot be written: {error.strerror}; AMBIENT_CACHE names another folder") from error
+    return path
+
+
+def tuning_of(info: ModelInfo, device: str, threads: int | None) -> Tuning | None:
+    """What was measured for these weights on this device, if anything was."""
+    row = _read(_path()).get(_key(info, device, threads))
+    try:
+        found = Tuning(**{k: v for k, v in row.items() if k != "model"}) if row else None
+        good = found is not None and 1 <= found.steps <= 1000 and found.clip_seconds > 0 and found.batch >= 1
+    except (TypeError, AttributeError):
+        return None
+    return found if good else None
+
+
+def _path() -> pathlib.Path:
+    return cache_folder() / _FILE
+
+
+def _read(path: pathlib.Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _key(info: ModelInfo, device: str, threads: int | None) -> str:
+    return f"{info.fingerprint} on {device}" + ("" if threads is None else f", {threads} threads")
+
+
+def _lengths(info: ModelInfo) -> list[int]:
+    wanted = [round(s * RATE / info.frames_per_latent) for s in LENGTHS_SECONDS]
+    return sorted({min(n, info.max_latent_frames) for n in wanted})
+
+
+def _kept(info: ModelInfo, length: int) -> int:
+    return min(round(KEPT_SECONDS * RATE / info.frames_per_latent), length // 2)
+
+
+def _time(backend: Backend, steps: int, length: int, batch: int, clock: Callable[[], float]) -> float:
+    """Seconds for one batch of clips that continue something."""
+    import numpy as np
+
+    info = backend.info
+    tail = Tail(np.zeros((info.latent_channels, _kept(info, length)), np.float16))
+    prompt = PromptMix.of("steady rain on leaves")
+    requests = [
+        ClipRequest(ClipKey("bench", i), 0, length, 0, i, 1, prompt, steps, info.guidance, tail, model=info.name)
+        for i in range(batch)
+    ]
+    began = clock()
+    for answer in backend.generate(requests):
+        if not isinstance(answer, Clip):
+            raise BackendError(f"{info.name} makes no clip: {answer.message}")
+    return math.nextafter(clock() - began, math.inf)
