@@ -120,6 +120,11 @@ class StreamControl(Protocol):
         """Sets a parameter. Raises ValueError (with the nearest name) for an unknown one or a value not finite."""
         ...
 
+    def feed(self, source: str, value: float) -> None:
+        """A value from an input, as parameters name it in ``from``: ``weather.wind``, ``osc:/fader/1``. What no
+        parameter reads is ignored."""
+        ...
+
     def fire(self, event: str) -> None:
         """Fires a named event. Raises ValueError (with the nearest name) for an unknown one."""
         ...

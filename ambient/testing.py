@@ -292,6 +292,12 @@ class FakeStream:
             raise ValueError(f"no parameter is called {name!r}; did you mean 'wind'?")
         self.params[name] = value
 
+    def feed(self, source: str, value: float) -> None:
+        """Sets the parameters that are fed from there."""
+        for param in self.describe()["params"]:
+            if param["source"] == source:
+                self.params[param["name"]] = value
+
     def fire(self, event: str) -> None:
         """Remembers the event. Raises ValueError for an unknown name."""
         if event not in self.describe()["events"]:

@@ -51,6 +51,7 @@ class Hand:
         }
         self._complaints = Allowance(*COMPLAINTS, now)
         self._waiting: dict[str, dict[str, float]] = {}
+        self._inputs: dict[str, float] = {}
 
     def set_param(self, stream: str, name: str, value: float) -> None:
         """Takes a value; it is handed on with the next ``flush``."""
@@ -62,6 +63,22 @@ class Hand:
             self._refuse(f"parameter {name} of {stream} needs a finite number, not {value}")
         else:
             self._waiting.setdefault(stream, {})[known] = value
+
+    def sources(self, kind: str) -> set[str]:
+        """What the parameters of all streams are fed from, by this kind of door (``osc:``, ``mqtt:``), without it."""
+        return {
+            param["source"].removeprefix(kind)
+            for control in self._streams.values()
+            for param in control.describe()["params"]
+            if str(param.get("source", "")).startswith(kind)
+        }
+
+    def feed(self, source: str, value: float) -> None:
+        """Takes a value for all parameters that are ``from: source``; it is handed on with the next ``flush``."""
+        if math.isfinite(value):
+            self._inputs[source] = value
+        else:
+            self._refuse(f"{source} needs a finite number, not {value}")
 
     def fire(self, stream: str, event: str) -> None:
         """Fires an event, by its name or slug."""
@@ -77,7 +94,11 @@ class Hand:
         self._act(stream, "state", {"state": known, "over_seconds": over_seconds})
 
     def flush(self) -> None:
-        """Hands waiting parameters on; what is refused for now is tried again with the next one."""
+        """Hands waiting parameters and inputs on; what is refused for now is tried again with the next one."""
+        while self._inputs:
+            source, value = self._inputs.popitem()
+            for control in self._streams.values():
+                control.feed(source, value)
         for stream, values in list(self._waiting.items()):
             try:
                 self._steering[stream].act("params", {"params": values})

@@ -89,6 +89,7 @@ class MqttDoor:
         self._told: dict[str, str] = {}
         self._announced: dict[str, str] = {}
         self._asked: dict[str, str] = {}
+        self._subscribed: set[str] = set()
 
     def start(self) -> None:
         """Begins to connect; a broker that is not there is waited for."""
@@ -154,13 +155,16 @@ class MqttDoor:
         """Everything is told again: the other side knows nothing of it."""
         self._told.clear()
         self._announced.clear()
+        self._subscribed.clear()
 
     # ---- what comes in
 
     async def _listen(self, client: Any) -> None:
         async for message in client.messages:
             topic = message.topic.value
-            if topic == BIRTH_TOPIC:
+            if topic in self._subscribed:
+                self._feed(topic, message.payload)
+            elif topic == BIRTH_TOPIC:
                 if message.payload == b"online":
                     self._forget()
             elif topic.startswith(f"{PREFIX}/"):
@@ -196,6 +200,13 @@ class MqttDoor:
             return
         self._hand.set_param(stream, name, value)
 
+    def _feed(self, topic: str, payload: Any) -> None:
+        """A sensor's number, for the parameters that are ``from: mqtt:TOPIC``; one that is retained is still true."""
+        try:
+            self._hand.feed(f"mqtt:{topic}", float(payload))
+        except (TypeError, ValueError):
+            self._hand.complain(f"{topic}: a number is needed, not {str(payload)[:40]}")
+
     def _ask(self, stream: str, text: str) -> None:
         """Plain words, or JSON with a place: ``{"text": "…", "distance_m": 40}``."""
         payload: Any = {"text": text}
@@ -221,6 +232,9 @@ class MqttDoor:
             await self._tell(client)
 
     async def _tell(self, client: Any) -> None:
+        for topic in self._hand.sources("mqtt:") - self._subscribed:  # scenes change while they play
+            self._subscribed.add(topic)
+            await client.subscribe(topic, qos=1)
         for name, control in self._streams.items():
             scene, status = control.describe(), control.status()
             await self._announce(client, name, control.name, scene)

@@ -6,6 +6,8 @@
     /STREAM/state/STATE  1
     /STREAM/state        "storm" [over_seconds]
 
+and any address that a parameter names in ``from: osc:ADDRESS``, with a number.
+
 OSC 1.0; bundles are obeyed at their time, if that is within ten seconds.
 """
 
@@ -111,6 +113,12 @@ class OscDoor:
                 self._obey(timed.message.address, timed.message.params)
 
     def _obey(self, address: str, values: list[Any]) -> None:
+        if address in self._hand.sources("osc:"):
+            if values and _is_number(values[0]):
+                self._hand.feed(f"osc:{address}", float(values[0]))
+            else:
+                self._hand.complain(f"{address} {values}: a number is needed")
+            return
         parts = address.split("/")[1:]
         streams = [name for name in self._streams if parts and fnmatch.fnmatchcase(slug(name), parts[0])]
         if not streams:

@@ -318,3 +318,27 @@ def test_discovery_of_odd_names_is_still_unique():
     }
     found = discovery("ambient", "my scene", scene)
     assert len({d["unique_id"] for d in found.values()}) == len(found) == 7
+
+
+class Sensed(FakeStream):
+    """Its wind comes from a sensor on the roof."""
+
+    source = "mqtt:home/roof/wind"
+
+    def describe(self):
+        found = super().describe()
+        found["params"][0]["source"] = self.source
+        return found
+
+
+def test_a_parameter_takes_the_numbers_of_the_topic_that_it_names(broker, house, caplog):
+    forest = Sensed("forest")
+    house.say("home/roof/wind", "0.7", retain=True)  # the sensor's last word, from before
+    with opened(broker.port, forest):
+        until(lambda: forest.params["wind"] == 0.7)
+        house.say("home/roof/wind", "unavailable")
+        house.say("home/roof/wind", "0.9")
+        until(lambda: forest.params["wind"] == 0.9)
+        assert "number is needed" in caplog.text
+        forest.source = "mqtt:home/garden/wind"  # the scene was saved with another topic
+        until(lambda: house.say("home/garden/wind", "0.2") or forest.params["wind"] == 0.2)

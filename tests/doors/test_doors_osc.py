@@ -158,3 +158,28 @@ def test_a_port_in_use_is_said():
         port = sock.getsockname()[1]
         with pytest.raises(AmbientError, match=f"--osc: UDP port {port} of 127.0.0.1 cannot be had: Address already"):
             OscDoor({}, port=port).start()
+
+
+class Sensed(FakeStream):
+    """Its wind comes from a fader of its own."""
+
+    def describe(self):
+        found = super().describe()
+        found["params"][0]["source"] = "osc:/desk/fader/1"
+        return found
+
+
+def test_a_parameter_takes_the_numbers_of_the_address_that_it_names(caplog):
+    stream, other = Sensed("forest"), FakeStream("desk")
+    door = OscDoor({"forest": stream, "desk": other}, port=0)
+    door.start()
+    try:
+        send = SimpleUDPClient("127.0.0.1", door.port).send_message
+        send("/desk/fader/1", "loud")
+        send("/desk/fader/1", float("nan"))
+        send("/desk/fader/1", 0.8)
+        until(lambda: stream.params["wind"] == pytest.approx(0.8))
+        assert other.params["wind"] == 0.4
+        assert "number" in caplog.text
+    finally:
+        door.stop()
