@@ -282,7 +282,10 @@ def build_parser() -> argparse.ArgumentParser:
     _model_options(render)
 
     clip = add("clip", "render", "generate single clips from prompts")
-    clip.add_argument("prompts", nargs="+", metavar="PROMPT")
+    clip.add_argument("prompts", nargs="*", metavar="PROMPT")
+    clip.add_argument(
+        "--like", type=pathlib.Path, metavar="FILE", help="more of what is in a recording; with prompts, half of each"
+    )
     clip.add_argument("--seconds", type=_seconds, default=10.0, metavar="N", help="length (default: 10)")
     clip.add_argument("--seed", type=int, default=0, metavar="S")
     clip.add_argument("--out", required=True, metavar="FILE|DIR", help="a sound file for one prompt, else a folder")

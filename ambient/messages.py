@@ -18,6 +18,7 @@ import numpy.typing as npt
 __all__ = [
     "BLOCK_FRAMES",
     "CHANNELS",
+    "LIKE",
     "RATE",
     "Audio",
     "Block",
@@ -35,6 +36,7 @@ __all__ = [
     "SceneEvent",
     "Tail",
     "frames",
+    "likes",
     "seconds",
 ]
 
@@ -60,10 +62,25 @@ def seconds(length_frames: int) -> float:
     return length_frames / RATE
 
 
+LIKE = "\x1flike:"
+"""Begins a part of a mix that is a recording to resemble instead of a text: ``LIKE`` + digest + ``:`` + absolute path.
+Nobody can type it: what comes from outside must be printable."""
+
+
+def likes(part: str) -> bool:
+    """Whether a part of a mix is a recording."""
+    return part.startswith(LIKE)
+
+
+def _shown(part: str) -> str:
+    return f"like {part.replace(chr(92), '/').rpartition('/')[2]}" if likes(part) else part
+
+
 @dataclass(frozen=True, slots=True)
 class PromptMix:
     """A point in the space of meanings: texts with weights that sum to 1, and what to keep away from.
 
+    A part may be a recording to resemble (:data:`LIKE`).
     ``parts`` is sorted by text and holds no text twice, so equal mixes compare equal.
     """
 
@@ -95,8 +112,8 @@ class PromptMix:
 
     def __str__(self) -> str:
         if len(self.parts) == 1:
-            return self.parts[0][0]
-        return " + ".join(f"{w:.2f} {t}" for t, w in self.parts)
+            return _shown(self.parts[0][0])
+        return " + ".join(f"{w:.2f} {_shown(t)}" for t, w in self.parts)
 
 
 @dataclass(frozen=True, slots=True)

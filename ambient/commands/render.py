@@ -39,7 +39,7 @@ from ambient.messages import (
 )
 from ambient.plan import Ladder, clip_seed, layer_seed
 from ambient.ports import Generator
-from ambient.scene import Scene, find_scene, load_scene
+from ambient.scene import Scene, find_scene, load_scene, part_of
 from ambient.sinks.file import open_file_sink
 from ambient.sinks.loop import OVERLAP_FRAMES, LoopSink
 from ambient.sound import Limiter
@@ -185,6 +185,14 @@ def _replayed(given: argparse.Namespace) -> Replay:
 
 def _clip(given: argparse.Namespace) -> int:
     out = pathlib.Path(given.out)
+    like = _like(given.like)
+    if not given.prompts:
+        if like is None:
+            raise AmbientError("a clip needs a PROMPT, or --like FILE")
+        given.prompts = [f"like {given.like.name}"]
+        mixes = [PromptMix.of(like, given.avoid)]
+    else:
+        mixes = [PromptMix.of(p if like is None else {p: 0.5, like: 0.5}, given.avoid) for p in given.prompts]
     single = out.suffix != ""
     if single and len(given.prompts) > 1:
         raise SinkError(f"{out} is one file, but {len(given.prompts)} prompts were given: name a folder")
@@ -200,8 +208,7 @@ def _clip(given: argparse.Namespace) -> int:
     generator = ProcessGenerator(info, device=given.device, threads=given.threads)
     try:
         with tqdm(total=len(given.prompts), unit="clip", disable=None, leave=False) as bar:
-            for number, prompt in enumerate(given.prompts, start=1):
-                mix = PromptMix.of(prompt, given.avoid)
+            for number, (prompt, mix) in enumerate(zip(given.prompts, mixes, strict=True), start=1):
                 audio, spent = _generate(generator, mix, length, given)
                 path = out if single else out / f"{number:0{digits}d}-{_slug(prompt)}.wav"
                 sink = open_file_sink(str(path), length)
@@ -227,6 +234,14 @@ def _clip(given: argparse.Namespace) -> int:
     if given.json:
         print(json.dumps(rows, indent=1))
     return 0
+
+
+def _like(file: pathlib.Path | None) -> str | None:
+    """A recording as a part of a mix."""
+    try:
+        return None if file is None else part_of(file)
+    except OSError as error:
+        raise AmbientError(f"--like {file}: {error.strerror}") from error
 
 
 def _generate(generator: Generator, mix: PromptMix, length: int, given: argparse.Namespace) -> tuple[Audio, float]:

@@ -228,7 +228,7 @@ class Engine:
         self._loudness.target_lufs = scene.loudness
         self.moment = self._asked.join(self.machine.look(self.frame))
         self.supply.wire(self.moment.layers, self.seed)
-        self._note("scene", name=scene.name, text=scene.text)
+        self._note("scene", name=scene.name, text=scene.text, folder=scene.folder)
 
     def _note(self, what: str, **how: Any) -> None:
         if self.on_note is not None:

@@ -90,7 +90,7 @@ class Recorder:
 
 def _head(scene: Scene, options: Options) -> dict[str, Any]:
     return {
-        "scene": {"name": scene.name, "text": scene.text},
+        "scene": {"name": scene.name, "text": scene.text, "folder": scene.folder},
         "seed": options.seed,
         "steps": options.steps,
         "guidance": options.guidance,

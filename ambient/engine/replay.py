@@ -41,7 +41,7 @@ class Replay:
         head, self._rows = self._read()
         self._head = head
         try:
-            self.scene: Scene = parse_scene(head["scene"]["text"], head["scene"]["name"])
+            self.scene: Scene = _scene(head["scene"])
             self.model: Mapping[str, str] = head["model"]
             self.options = Options(
                 seed=head["seed"],
@@ -107,7 +107,7 @@ class Replay:
                     case "state":
                         engine.go(row["state"], row["over_seconds"])
                     case "scene":
-                        engine.replace_scene(parse_scene(row["text"], row["name"]))
+                        engine.replace_scene(_scene(row))
                     case "skip":
                         engine.skip(row["frames"])
             except (KeyError, TypeError, ValueError) as error:
@@ -243,3 +243,8 @@ def _take(row: Mapping[str, Any]) -> _Take:
         row.get("failure"),
         row.get("message", ""),
     )
+
+
+def _scene(row: Mapping[str, Any]) -> Scene:
+    """The scene as it was written then; recordings that it names are looked for where it lay."""
+    return parse_scene(row["text"], str(pathlib.Path(row.get("folder", ""), f"{row['name']}.yaml")))

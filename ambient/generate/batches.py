@@ -8,7 +8,9 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from ambient.messages import Clip, ClipFailure, ClipRequest, FailureKind, ModelInfo
+from ambient.errors import BackendError
+from ambient.generate.recording import recording
+from ambient.messages import Clip, ClipFailure, ClipRequest, FailureKind, ModelInfo, likes
 
 __all__ = ["BatchedBackend", "is_out_of_memory"]
 
@@ -80,6 +82,12 @@ class BatchedBackend(ABC):
                 return (
                     f"a tail of shape {end.latents.shape} does not fit {info.latent_channels} x {request.latent_frames}"
                 )
+        for part, _ in request.prompt.parts:
+            if likes(part):
+                try:
+                    recording(part)
+                except BackendError as error:
+                    return str(error)
         return ""
 
     def _safely(self, batch: list[ClipRequest], steps: int) -> Sequence[Clip | ClipFailure]:

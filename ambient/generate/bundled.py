@@ -11,6 +11,7 @@ import json
 import pathlib
 import time
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import numpy as np
@@ -29,8 +30,10 @@ from ambient.generate.devices import choose_device
 from ambient.generate.fit import event_gain
 from ambient.generate.guidance import projected
 from ambient.generate.prompt import PromptEncoder, Reader
+from ambient.generate.recording import recording
+from ambient.generate.resemblance import Resemblance, resemblance, share_of_likes
 from ambient.generate.seam import ease_seam
-from ambient.messages import Clip, ClipFailure, ClipRequest
+from ambient.messages import Clip, ClipFailure, ClipRequest, PromptMix, Tail, likes
 
 __all__ = ["WEIGHTS", "BundledBackend", "condition", "velocity"]
 
@@ -104,6 +107,8 @@ class BundledBackend(BatchedBackend):
         self._transformer = _load(StableAudio3DiTModel, folder / "transformer", device)
         self._codec = _load(AmbienceCodec, folder / "codec", device)
         encoder = _load(PromptEncoder, folder / "prompt_encoder", "cpu")
+        self._encoder = encoder
+        self._resembled = lru_cache(maxsize=16)(self._resembled_once)
         tokenizer = folder / "prompt_encoder" / "tokenizer.json"
         try:
             self._reader = Reader(encoder, tokenizer)
@@ -114,6 +119,8 @@ class BundledBackend(BatchedBackend):
     @torch.inference_mode()
     def _generate(self, batch: list[ClipRequest], steps: int) -> list[Clip | ClipFailure]:
         began = time.perf_counter()
+        asked = batch
+        batch = [self._led(request) for request in asked]
         z = self._sample(batch, steps).cpu().numpy()
         for i, request in enumerate(batch):
             kept = request.tail.kept if request.tail else 0
@@ -140,9 +147,9 @@ class BundledBackend(BatchedBackend):
             if request.one_shot:
                 audio[i] *= event_gain(audio[i])
             if np.isfinite(audio[i]).all() and np.isfinite(stored[i]).all():
-                answers.append(Clip(request, np.ascontiguousarray(audio[i]), stored[i], each))
+                answers.append(Clip(asked[i], np.ascontiguousarray(audio[i]), stored[i], each))
             else:
-                answers.append(ClipFailure(request, "nan", "the model gave numbers that are not finite"))
+                answers.append(ClipFailure(asked[i], "nan", "the model gave numbers that are not finite"))
         return answers
 
     def _sample(self, batch: list[ClipRequest], steps: int) -> Tensor:
@@ -158,7 +165,7 @@ class BundledBackend(BatchedBackend):
                 known[i, :, -request.head.kept :] = torch.from_numpy(request.head.latents.astype(np.float32))
                 mask[i, :, -request.head.kept :] = 1.0
         one_shot = torch.tensor([float(r.one_shot) for r in batch])
-        wanted = condition(torch.stack([self._reader.mix(replace(r.prompt, avoid="")) for r in batch]), one_shot)
+        wanted = condition(torch.stack([self._meaning(r.prompt) for r in batch]), one_shot)
         avoided = condition(torch.stack([self._reader.text(r.prompt.avoid) for r in batch]), one_shot)
         # a distilled model needs no guidance, except away from what is to be avoided
         strengths = [r.guidance + _AVOID * (r.guidance == 1 and bool(r.prompt.avoid)) for r in batch]
@@ -192,11 +199,41 @@ class BundledBackend(BatchedBackend):
             x = scheduler.step(flow, timestep, x, return_dict=False)[0]
         return torch.where(mask > 0, known, self._anchored(batch, x))
 
+    def _resembled_once(self, part: str) -> Resemblance:
+        found = resemblance(recording(part), self._codec.cpu(), self._encoder)
+        self._codec.to(self._device)
+        return found
+
+    def _led(self, request: ClipRequest) -> ClipRequest:
+        """The first clip of a bed that is mostly `like` a recording goes on from a stretch of it."""
+        if request.tail is not None or request.one_shot or share_of_likes(request.prompt) < 0.5:
+            return request
+        part = max((p for p in request.prompt.parts if likes(p[0])), key=lambda p: p[1])[0]
+        stretch = self._resembled(part).stretch[:, : request.latent_frames // 2]
+        return replace(request, tail=Tail(stretch)) if stretch.shape[1] else request
+
+    def _meaning(self, prompt: PromptMix) -> Tensor:
+        """Unit vector ``(dim,)`` of a mix of texts and recordings."""
+        parts = [
+            weight * (self._resembled(part).meaning if likes(part) else self._reader.text(part))
+            for part, weight in prompt.parts
+        ]
+        return nn.functional.normalize(torch.stack(parts).sum(0), dim=-1)
+
+    def _usual(self, prompt: PromptMix) -> tuple[Tensor, Tensor]:
+        """Where the mean of a clip usually lies, and how far clips stray, both ``(latent_channels,)``. Where a
+        recording is to be resembled it lies where the recording does, and little straying is allowed."""
+        share = share_of_likes(prompt)
+        mean, spread = self._reader.usual(self._meaning(prompt))
+        if not share:
+            return mean, spread
+        means = [w * self._resembled(part).mean for part, w in prompt.parts if likes(part)]
+        return (1 - share) * mean + torch.stack(means).sum(0), (1 - 0.8 * share) * spread
+
     def _anchored(self, batch: list[ClipRequest], x: Tensor) -> Tensor:
         """Takes back part of what lies farther from the prompt's usual mean than recordings do, ramped in behind the
         tail. Each clip continues the one before: without this, small errors of level and colour would add up."""
-        meaning = torch.stack([self._reader.mix(replace(r.prompt, avoid="")) for r in batch])
-        mean, spread = (u.to(x) for u in self._reader.usual(meaning))
+        mean, spread = (torch.stack(u).to(x) for u in zip(*(self._usual(r.prompt) for r in batch), strict=True))
         kept = torch.tensor([r.tail.kept if r.tail else -_RAMP for r in batch], device=x.device)[:, None]
         length = x.shape[2]
         ends = [length - r.head.kept if r.head else length + _RAMP for r in batch]

@@ -12,12 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ambient.errors import BackendError
 from ambient.generate.batches import BatchedBackend
 from ambient.generate.devices import Device
 from ambient.generate.fit import event_gain, fit, level_seam
 from ambient.generate.meaning import Meaning, blend, stack
+from ambient.generate.recording import recording
 from ambient.generate.schedule import denoise
-from ambient.messages import Clip, ClipFailure, ClipRequest, ModelInfo, PromptMix, Tail
+from ambient.messages import Audio, Clip, ClipFailure, ClipRequest, ModelInfo, PromptMix, Tail, likes
 
 __all__ = ["DiffusionBackend"]
 
@@ -43,7 +45,7 @@ class DiffusionBackend(BatchedBackend):
             part.eval().requires_grad_(False).to(self._place)
         self._denoiser.to(self._dtype)
         self._run: Any = torch.compile(self._denoiser) if device.compiled else self._denoiser
-        self._meaning = lru_cache(maxsize=256)(self._read)
+        self._meaning = lru_cache(maxsize=256)(self._read_or_hear)
 
     # ---- what a family must say
 
@@ -55,6 +57,16 @@ class DiffusionBackend(BatchedBackend):
     @abstractmethod
     def _read(self, text: str) -> Meaning:
         """The meaning of one text, batch of 1; of the empty one what guidance leads away from."""
+
+    def _hear(self, sound: Audio) -> Meaning:
+        """The meaning of a recording, ``(frames, 2)`` at RATE. Raises BackendError where the family has no ear."""
+        raise BackendError(
+            f"{self._info.name} cannot hear: `like` works with the bundled model and with AudioLDM 2, whose checkpoint "
+            "holds an audio encoder; say in a prompt what it should sound like"
+        )
+
+    def _read_or_hear(self, part: str) -> Meaning:
+        return self._hear(recording(part)) if likes(part) else self._read(part)
 
     @abstractmethod
     def _set_steps(self, scheduler: Any, steps: int) -> None:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from torch import Tensor, nn
 
 from ambient.generate.diffusion import DiffusionBackend
 from ambient.generate.meaning import Meaning
+from ambient.messages import RATE, Audio
 
 __all__ = ["AudioLDM2Backend", "AudioLDMBackend"]
 
@@ -67,6 +69,28 @@ class AudioLDM2Backend(AudioLDMBackend):
             more = {"transcription": ["a"], "negative_prompt": [""]}
         rows, mask, generated = pipeline.encode_prompt([text], self._place, 1, "negative_prompt" in more, **more)
         return {"text": rows[:1], "text_mask": mask[:1], "generated": generated[:1]}
+
+    def _hear(self, sound: Audio) -> Meaning:
+        """CLAP's embedding of the sound in the place of that of a text: both lie in one space, where the model was
+        trained from either. T5 is told nothing."""
+        pipeline = self._pipeline
+        clap = pipeline.text_encoder
+        ear = pipeline.feature_extractor
+        # cut here, because the extractor would cut at random
+        window = min(len(sound), int(ear.max_length_s * RATE))
+        starts = sorted({round(x) for x in np.linspace(0, len(sound) - window, 4)})
+        pieces = [sound[s : s + window].mean(1) for s in starts]
+        features = ear(pieces, sampling_rate=RATE, return_tensors="pt")["input_features"].to(self._place)
+        if not clap.config.audio_config.enable_fusion:  # the same view four times over
+            features = features[:, :1]
+        found = clap.get_audio_features(features)
+        each = nn.functional.normalize(getattr(found, "pooler_output", found), dim=-1)
+        heard = nn.functional.normalize(each.mean(0, keepdim=True), dim=-1)
+        clap.get_text_features = lambda *_, **__: heard  # the pipeline asks it for the meaning of its text
+        try:
+            return self._read("")
+        finally:
+            del clap.get_text_features
 
     def _predict(self, x: Tensor, timestep: Tensor, given: Meaning, known: Tensor, mask: Tensor) -> Tensor:
         out: Tensor = self._run(

@@ -12,7 +12,6 @@ kNN-Diffusion (Sheynin et al., arXiv 2204.02849), of labels rather than of pictu
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
@@ -20,8 +19,6 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from tokenizers import Tokenizer
 from torch import Tensor, nn
-
-from ambient.messages import PromptMix
 
 __all__ = ["MAX_TOKENS", "PromptEncoder", "Reader", "ground"]
 
@@ -128,11 +125,3 @@ class Reader:
         """
         mean, spread = self._encoder.usual(meaning).chunk(2, -1)
         return mean, spread.abs()
-
-    def mix(self, prompt: PromptMix) -> Tensor:
-        """Unit vector ``(dim,)`` of a weighted mix of texts."""
-        return nn.functional.normalize(self.texts(prompt.parts), dim=-1)
-
-    def texts(self, parts: Sequence[tuple[str, float]]) -> Tensor:
-        """Weighted sum of the vectors of several texts, ``(dim,)``."""
-        return torch.stack([weight * self.text(text) for text, weight in parts]).sum(0)

@@ -103,8 +103,6 @@ def _numbers(layer: LayerOverride | object, path: Path, scene: Scene, source: So
         low, high = scatter.rate.span()
         if low < 0 or high > 600:
             source.error((*path, "scatter", "rate"), "a rate goes from 0 to 600 per minute")
-    if getattr(layer, "like", None) is not None:
-        source.warning((*path, "like"), "`like` is not heard in this version", "say it in the prompt")
 
 
 def _number(number: Number, path: Path, scene: Scene, source: Source) -> None:

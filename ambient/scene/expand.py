@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ambient.messages import LIKE
 from ambient.scene.source import Path, Source
 
 __all__ = ["expand"]
@@ -30,6 +31,8 @@ def expand(source: Source) -> dict[str, Any] | None:
         out["events"] = {k: {} if v is None else v for k, v in out["events"].items()}
     for name, layer in layers.items():
         layers[name] = _layer({"prompt": layer} if isinstance(layer, str | list) else layer)
+        if isinstance(layers[name], dict) and "like" in layers[name] and "prompt" not in layers[name]:
+            layers[name]["prompt"] = [{"text": LIKE}]  # the recording alone
     beds: list[tuple[str, str]] = []
     for name, state in states.items():
         if isinstance(state, str):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ambient.messages import LayerMoment, PromptMix, ScatterMoment
+from ambient.messages import LIKE, LayerMoment, PromptMix, ScatterMoment
 from ambient.scene.model import Layer, LayerOverride, Number, Scene
 
 __all__ = ["LayerMixer"]
@@ -28,6 +28,8 @@ class _Resolved:
     mute: bool
     settings: str
     overridden: bool
+    like: str | None
+    """A recording to resemble, as a part of a mix."""
     variants: tuple[PromptMix, ...]
     """What single events of the layer may be; a single event keeps its own words: settings would drown it."""
 
@@ -142,8 +144,8 @@ class LayerMixer:
         for state, visit, share, intensity in key:
             r = self._resolved[state, name]
             for text, weight in self._rungs(name, r, visit, intensity):
-                full = text + r.settings
-                weights[full] = weights.get(full, 0.0) + share * weight
+                for part, half in _parts(text, r.settings, r.like):
+                    weights[part] = weights.get(part, 0.0) + share * weight * half
         return PromptMix.of(weights, self._scene.avoid)
 
     def _rungs(self, name: str, r: _Resolved, visit: int, intensity: float) -> list[tuple[str, float]]:
@@ -209,8 +211,16 @@ class LayerMixer:
             mute=bool(layer.mute),
             settings="".join(f", {s}" for s in settings),
             overridden=override is not None,
-            variants=tuple(PromptMix.of(rung.text, self._scene.avoid) for rung in layer.prompt),
+            like=layer.like,
+            variants=tuple(PromptMix.of(_parts(rung.text, "", layer.like), self._scene.avoid) for rung in layer.prompt),
         )
+
+
+def _parts(text: str, settings: str, like: str | None) -> list[tuple[str, float]]:
+    """A text with the settings, a recording, or half of each."""
+    if like is None:
+        return [(text + settings, 1.0)]
+    return [(like, 1.0)] if text == LIKE else [(text + settings, 0.5), (like, 0.5)]
 
 
 def _range(ends: list[Number], params: Mapping[str, float]) -> tuple[float, float]:

@@ -13,6 +13,7 @@ from ambient.errors import Problem, SceneError
 from ambient.scene.checks import check_meaning
 from ambient.scene.expand import expand
 from ambient.scene.model import Layer, LayerOverride, Scene
+from ambient.scene.recordings import with_recordings
 from ambient.scene.source import MOST_BYTES, Path, Source, read_source
 
 __all__ = ["bundled_scenes", "check_scene", "find_scene", "load_scene", "nearest", "parse_scene"]
@@ -32,7 +33,12 @@ def parse_scene(raw: bytes | str, file: str = "scene.yaml") -> Scene:
     scene, problems = _parse(raw, file)
     if scene is None:
         raise SceneError([p for p in problems if p.severity == "error"])
-    known = {"warnings": tuple(problems), "name": pathlib.Path(file).stem, "text": raw.decode("utf-8-sig")}
+    known = {
+        "warnings": tuple(problems),
+        "name": pathlib.Path(file).stem,
+        "text": raw.decode("utf-8-sig"),
+        "folder": str(pathlib.Path(file).resolve().parent),
+    }
     return scene.model_copy(update=known)
 
 
@@ -98,7 +104,7 @@ def _parse(raw: bytes, file: str) -> tuple[Scene | None, list[Problem]]:
     data = expand(source)
     scene: Scene | None = None
     if data is not None:
-        for extra in ("name", "warnings", "text"):
+        for extra in ("name", "warnings", "text", "folder"):
             if extra in data:
                 source.error((extra,), f"unknown key {extra!r}", "a stream is named after its file", key=True)
                 del data[extra]
@@ -110,6 +116,7 @@ def _parse(raw: bytes, file: str) -> tuple[Scene | None, list[Problem]]:
         else:
             check_meaning(scene, source)
             _long_prompts(scene, source)
+            scene = with_recordings(scene, source, pathlib.Path(file).resolve().parent)
     problems = sorted(set(source.problems))
     if any(p.severity == "error" for p in problems):
         return None, problems

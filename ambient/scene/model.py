@@ -383,6 +383,8 @@ class Scene(Part):
     name: str = Field(default="", exclude=True)
     warnings: tuple[Problem, ...] = Field(default=(), exclude=True)
     text: str = Field(default="", exclude=True, repr=False)
+    folder: str = Field(default="", exclude=True)
+    """Where the scene file lies: recordings are looked for from there."""
 
     @property
     def first(self) -> str:

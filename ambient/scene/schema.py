@@ -46,7 +46,7 @@ def _layer_fields() -> dict[str, Schema]:
         "level": _ref("number", "Decibels on top; in a state it replaces the layer's."),
         "mute": {"type": "boolean", "description": "Makes no sound by itself."},
         "width": _ref("number", "Stereo width, 0 to 1."),
-        "like": _told(_TEXT, "An audio file to resemble."),
+        "like": _told(_TEXT, "An audio file to resemble, from the scene's folder; beside a prompt or instead of one."),
         "model": _told(_TEXT, "Model for this layer: a name or a checkpoint folder."),
         "steps": {"type": "integer", "minimum": 1, "maximum": 200, "description": "Denoising steps."},
         "guidance": {"type": "number", "minimum": 0, "maximum": 30, "description": "Prompt strength."},

@@ -187,7 +187,7 @@ def _audioldm2(second: Any, tokenizer_2: Any, dim: int, **projection: Any) -> Au
         language_model=GPT2Model(GPT2Config(n_embd=16, n_layer=1, n_head=2, n_positions=128, vocab_size=32)),
         tokenizer=_roberta(),
         tokenizer_2=tokenizer_2,
-        feature_extractor=ClapFeatureExtractor(feature_size=16),
+        feature_extractor=ClapFeatureExtractor(feature_size=16, max_length_s=2),
         unet=unet,
         scheduler=_scheduler(),
         vocoder=_vocoder(),

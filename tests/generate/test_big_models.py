@@ -18,6 +18,7 @@ from ambient.generate.catalogue import describe
 from ambient.generate.diffusion import DiffusionBackend
 from ambient.generate.loading import load_backend
 from ambient.messages import Clip, ClipFailure, ClipKey, ClipRequest, PromptMix, Tail
+from ambient.scene import part_of
 
 FAMILIES = ("audioldm", "audioldm2", "stable-audio", "stable-audio-3")
 Folder = Callable[[str], pathlib.Path]
@@ -394,3 +395,26 @@ def test_the_undistilled_stable_audio_3_takes_more_steps(copy: Folder) -> None:
     assert describe(str(folder)).steps == 8
     change(folder / "scheduler/scheduler_config.json", stochastic_sampling=False)
     assert describe(str(folder)).steps == 50
+
+
+def test_audioldm2_hears_a_recording_and_the_others_say_that_they_cannot(
+    checkpoint: Folder, tmp_path: pathlib.Path
+) -> None:
+    import soundfile as sf
+
+    rng = np.random.default_rng(0)
+    parts = []
+    for i in range(2):
+        sound = rng.standard_normal((2 * 48_000, 2)) * (0.05 + 0.2 * i)
+        sf.write(tmp_path / f"{i}.wav", np.cumsum(sound, 0) / 50 if i else sound, 48_000)
+        parts.append(part_of(tmp_path / f"{i}.wav"))
+    backend = backend_of(checkpoint, "audioldm2")
+    one, other = (clip(backend, request(prompt=PromptMix.of(p))) for p in parts)
+    assert apart(one, other) > 1e-3 and apart(one, clip(backend, request(""))) > 1e-3
+    mixed = clip(backend, request(prompt=PromptMix.of({parts[0]: 0.5, "rain": 0.5})))
+    assert apart(mixed, one) > 1e-4
+    said = clip(backend, request("rain"))  # the text encoder reads again afterwards
+    np.testing.assert_array_equal(said.latents, clip(backend, request("rain")).latents)
+    for family in ("audioldm", "stable-audio", "stable-audio-3"):
+        (answer,) = backend_of(checkpoint, family).generate([request(prompt=PromptMix.of(parts[0]))])
+        assert isinstance(answer, ClipFailure) and "cannot hear" in answer.message

@@ -1,0 +1,135 @@
+"""`like: rain.wav`: more of what is in a recording."""
+
+from __future__ import annotations
+
+import itertools
+import pathlib
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import soundfile as sf
+
+from ambient.errors import BackendError, SceneError
+from ambient.generate.bundled import BundledBackend
+from ambient.generate.recording import recording
+from ambient.messages import LIKE, RATE, Clip, ClipFailure, ClipKey, ClipRequest, PromptMix, Tail, likes
+from ambient.scene import Machine, load_scene, part_of
+
+
+def dark_and_bright(folder: pathlib.Path) -> tuple[str, str]:
+    """Two noises as parts of mixes: a low rumble at 44.1 kHz mono, and a wide hiss."""
+    rng = np.random.default_rng(5)
+    low = np.cumsum(rng.standard_normal(5 * 44_100))
+    low -= np.convolve(low, np.ones(2000) / 2000, "same")
+    sf.write(folder / "low.wav", 0.3 * low / np.abs(low).max(), 44_100)
+    sf.write(folder / "hiss.flac", 0.1 * np.diff(rng.standard_normal((5 * RATE + 1, 2)), axis=0), RATE)
+    return part_of(folder / "low.wav"), part_of(folder / "hiss.flac")
+
+
+def spectrum(audio: np.ndarray) -> np.ndarray:
+    """Octave bands in decibels, without the level."""
+    power = np.abs(np.fft.rfft(audio.mean(1))) ** 2
+    hz = np.fft.rfftfreq(len(audio), 1 / RATE)
+    edges = 60 * 2.0 ** np.arange(9)
+    bands = np.array([power[(hz >= a) & (hz < b)].mean() for a, b in itertools.pairwise(edges)])
+    decibels = 10 * np.log10(bands)
+    return np.asarray(decibels - decibels.mean())
+
+
+@pytest.fixture(scope="module")
+def backend() -> BundledBackend:
+    return BundledBackend(threads=1)
+
+
+def test_a_chain_stays_with_its_recording(backend: BundledBackend, tmp_path: pathlib.Path) -> None:
+    parts = dark_and_bright(tmp_path)
+    for mine, other in (parts, parts[::-1]):
+        tail, clips = None, []
+        for i in range(4):
+            prompt = PromptMix.of(mine)
+            request = ClipRequest(
+                ClipKey("bed", i), 0, 64, 0, i, 1, prompt, backend.info.steps, backend.info.guidance, tail
+            )
+            (clip,) = backend.generate([request])
+            assert isinstance(clip, Clip) and clip.request is request
+            tail = Tail(clip.latents[:, -20:])
+            clips.append(clip)
+        last = spectrum(clips[-1].audio)
+        near, far = (np.abs(last - spectrum(recording(x))).mean() for x in (mine, other))
+        assert near < 0.6 * far
+
+
+def test_a_recording_half_of_a_mix_colours_the_prompt(backend: BundledBackend, tmp_path: pathlib.Path) -> None:
+    low, hiss = dark_and_bright(tmp_path)
+    prompts = [PromptMix.of({"wind blowing": 0.5, x: 0.5}) for x in (low, hiss)]
+    made = backend.generate(
+        [ClipRequest(ClipKey("bed", i), 0, 48, 0, 7, 1, p, 4, backend.info.guidance) for i, p in enumerate(prompts)]
+    )
+    dark, bright = (spectrum(c.audio) for c in made if isinstance(c, Clip))
+    assert bright[-3:].mean() > dark[-3:].mean() + 6
+
+
+def test_what_is_no_sound_fails_that_clip_only(backend: BundledBackend, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "text.wav").write_text("RIFF, it says")
+    sf.write(tmp_path / "silent.wav", np.zeros((RATE, 2)), RATE)
+    sf.write(tmp_path / "short.wav", np.ones((1000, 2)) * 0.1, RATE)
+    gone = f"{LIKE}0123456789abcdef:{tmp_path / 'gone.wav'}"
+    parts = [part_of(tmp_path / f"{n}.wav") for n in ("text", "silent", "short")] + [gone]
+    for part, why in zip(parts, ("cannot be read", "silent", "shorter", "gone.wav"), strict=True):
+        with pytest.raises(BackendError, match=why):
+            recording(part)
+        request = ClipRequest(ClipKey("bed", 0), 0, 24, 0, 7, 1, PromptMix.of(part), 2, 1.0)
+        (answer,) = backend.generate([request])
+        assert isinstance(answer, ClipFailure) and why in answer.message
+    good = ClipRequest(ClipKey("bed", 1), 0, 24, 0, 7, 1, PromptMix.of("rain"), 2, 1.0)
+    bad = replace(good, key=ClipKey("bed", 2), prompt=PromptMix.of(gone))
+    answers = backend.generate([good, bad])
+    assert [type(a) for a in answers] == [Clip, ClipFailure]
+
+
+def scene(folder: pathlib.Path, layers: str, state: str = "{}") -> pathlib.Path:
+    path = folder / "scene.yaml"
+    path.write_text(f"scene: 1\nsetting: in a wood\nlayers:\n  rain: {layers}\nstates:\n  day: {state}\n")
+    return path
+
+
+def test_a_layer_may_be_like_a_recording_with_and_without_words(tmp_path: pathlib.Path) -> None:
+    dark_and_bright(tmp_path)
+    moment = Machine(load_scene(scene(tmp_path, "{like: low.wav}"))).look(0)
+    (part, weight), *rest = moment.layer("rain").prompt.parts
+    assert likes(part) and weight == 1 and not rest
+    assert str(moment.layer("rain").prompt) == "like low.wav"
+    path = scene(tmp_path, "{prompt: soft rain, like: low.wav}", "{layers: {rain: {like: hiss.flac}}}")
+    mix = Machine(load_scene(path)).look(0).layer("rain").prompt
+    assert str(mix).count("like hiss.flac") == 1 and dict(mix.parts)["soft rain, in a wood"] == 0.5
+    single = scene(tmp_path, "{like: hiss.flac, scatter: {every: 5s}}")
+    scatter = Machine(load_scene(single)).look(0).layer("rain").scatter
+    assert scatter is not None and likes(scatter.variants[0].parts[0][0])
+
+
+def test_a_changed_recording_is_another_prompt(tmp_path: pathlib.Path) -> None:
+    dark_and_bright(tmp_path)
+    path = scene(tmp_path, "{like: low.wav}")
+    before = load_scene(path)
+    assert load_scene(path).model_dump() == before.model_dump()
+    sf.write(tmp_path / "low.wav", np.ones((RATE, 2)) * 0.2, RATE)
+    after = load_scene(path)
+    mixes = [Machine(s).look(0).layer("rain").prompt for s in (before, after)]
+    assert after.model_dump() != before.model_dump() and mixes[0].distance(mixes[1]) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("gone.wav", "there is no file"), ("notes.txt", "is no sound"), (".", "it is no file")]
+)
+def test_what_is_no_recording_is_a_mistake_at_its_place(tmp_path: pathlib.Path, name: str, said: str) -> None:
+    (tmp_path / "notes.txt").write_text("nothing to hear")
+    with pytest.raises(SceneError) as caught:
+        load_scene(scene(tmp_path, f"{{like: {name}}}"))
+    (problem,) = caught.value.problems
+    assert said in str(problem) and problem.line == 4 and problem.column > 5
+
+
+def test_a_layer_needs_words_or_a_recording(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(SceneError, match="'prompt' is missing"):
+        load_scene(scene(tmp_path, "{level: -3}"))
