@@ -7,6 +7,7 @@
     live         processor time and memory of `ambient serve` over 40 s, engine and worker together
     change       from firing an event that changes the state until beds made for the new prompts are heard
     scene        a day simulated, a large scene loaded and checked, `ambient check`, the state machine's step
+    families     one denoising step of each big family at its published size, with random weights
     block        what the engine itself takes for 20 ms of the forest, and the limiter's and meter's share
 
 Beside the clip stands the physical limit: its floating-point operations over what a matrix product of the same kind
@@ -408,6 +409,13 @@ def scene() -> dict[str, Any]:
     }
 
 
+def families() -> dict[str, Any]:
+    """The networks of the big models, each in a process of its own."""
+    from benches.families import families
+
+    return families()
+
+
 BENCHES: dict[str, Callable[[], dict[str, Any]]] = {
     "clip": clip,
     "render": render,
@@ -417,6 +425,7 @@ BENCHES: dict[str, Callable[[], dict[str, Any]]] = {
     "change": change,
     "block": block,
     "scene": scene,
+    "families": families,
 }
 
 
