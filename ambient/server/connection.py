@@ -10,8 +10,9 @@ from typing import cast
 
 from aiohttp import web
 
+from ambient.sinks.framing import chunk
 from ambient.sinks.hub import Hub
-from ambient.sinks.listener import TRANSPORT_BYTES, Ended, Listener, chunk
+from ambient.sinks.listener import TRANSPORT_BYTES, Ended, Listener
 
 __all__ = ["body_of", "listening"]
 

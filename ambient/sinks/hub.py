@@ -13,7 +13,8 @@ from collections.abc import Callable
 from ambient.errors import SinkError
 from ambient.messages import BLOCK_FRAMES, RATE, Block, SceneEvent
 from ambient.sinks.encoders import ENCODERS, Encoder
-from ambient.sinks.listener import Ended, Receiver, Sound
+from ambient.sinks.framing import Sound
+from ambient.sinks.listener import Ended, Receiver
 from ambient.sinks.protocol import Flags
 
 __all__ = ["Hub"]
@@ -133,19 +134,16 @@ class Hub:
         recent = list(feed.recent)
         if since is not None and self.holds(format_name, since):
             burst = [s for s in recent if s.packet.end_frame > since]
-            late = Flags.NONE
         else:
             burst, held = [], 0
             for sound in reversed(recent):
                 if held >= burst_frames:
                     break
-                burst.append(sound)
+                burst.append(sound.past)
                 held += sound.packet.frames
             burst.reverse()
-            late = Flags.BURST
         feed.listeners[listener] = None
-        for sound in burst:
-            listener.push(Sound(sound.packet, sound.flags | late))
+        listener.push_all(burst)
         return sum(s.packet.frames for s in burst)
 
     def leave(self, listener: Receiver) -> None:

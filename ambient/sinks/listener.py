@@ -8,15 +8,14 @@ from __future__ import annotations
 import asyncio
 import collections
 import enum
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from ambient.messages import RATE
-from ambient.sinks.encoders import Packet
-from ambient.sinks.protocol import Codec, Flags, pack_header
+from ambient.sinks.framing import Sound, chunk, websocket_text
+from ambient.sinks.protocol import Codec, Flags
 
-__all__ = ["Ended", "Listener", "Receiver", "Sound", "chunk", "server_sent_event", "websocket_frame", "websocket_text"]
+__all__ = ["Ended", "Listener", "Receiver"]
 
 QUEUE_FRAMES = 2 * RATE
 QUEUE_BYTES = 512 * 1024
@@ -35,39 +34,6 @@ class Ended(enum.Enum):
     TOO_SLOW = "too slow"
 
 
-@dataclass(frozen=True, slots=True)
-class Sound:
-    """A packet on its way to listeners."""
-
-    packet: Packet
-    flags: Flags = Flags.NONE
-
-
-def websocket_frame(data: bytes, opcode: int) -> bytes:
-    """An unmasked WebSocket frame (RFC 6455), as servers send them. ``opcode``: 1 text, 2 binary."""
-    size = len(data)
-    if size < 126:
-        return bytes((0x80 | opcode, size)) + data
-    if size < 65536:
-        return bytes((0x80 | opcode, 126)) + size.to_bytes(2, "big") + data
-    return bytes((0x80 | opcode, 127)) + size.to_bytes(8, "big") + data
-
-
-def websocket_text(text: str) -> bytes:
-    """A text frame."""
-    return websocket_frame(text.encode(), 1)
-
-
-def server_sent_event(text: str) -> bytes:
-    """A JSON text as an event (HTML standard, 9.2), of the default type."""
-    return b"data: %b\n\n" % text.encode()
-
-
-def chunk(data: bytes) -> bytes:
-    """A chunk of an HTTP/1.1 body (RFC 9112, 7.1)."""
-    return b"%x\r\n%b\r\n" % (len(data), data)
-
-
 class Receiver(Protocol):
     """What the hub hands sound and texts to: a listener's connection, or what cuts segments. Nothing here waits."""
 
@@ -83,6 +49,10 @@ class Receiver(Protocol):
 
     def push(self, sound: Sound) -> None:
         """Takes a packet."""
+        ...
+
+    def push_all(self, sounds: Sequence[Sound]) -> None:
+        """Takes several packets at once."""
         ...
 
     def push_text(self, text: str) -> None:
@@ -129,20 +99,33 @@ class Listener:
         self._body = body
         self._wrap = text
         self._websocket = text is websocket_text
+        self._flows = True
+        """Whether nothing waits here and nothing is to be declared: then a packet goes straight to the transport."""
         self.codec: Codec | None = None
         self.eager = False
         """Whether it wants to know of the stream's state several times a second."""
         self.dropped_frames = 0
-        self.sent_packets = 0
         self.ended: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
 
     def push(self, sound: Sound) -> None:
         """Queues a packet, dropping the oldest where there is no room, and feeds the transport."""
+        # This runs for every packet and listener. Nearly always there is nothing to do but to write.
+        transport = self._transport
+        if self._flows and not transport.get_write_buffer_size() and not transport.is_closing():
+            data = self._framed(sound)
+            transport.write(data)
+            self._written += len(data)
+        else:
+            self.push_all((sound,))
+
+    def push_all(self, sounds: Sequence[Sound]) -> None:
+        """Queues several packets and feeds the transport with them at once."""
         if self.ended.done():
             return
-        self._queue.append(sound)
-        self._queued_bytes += len(sound.packet.payload)
-        self._queued_frames += sound.packet.frames
+        for sound in sounds:
+            self._queue.append(sound)
+            self._queued_bytes += len(sound.packet.payload)
+            self._queued_frames += sound.packet.frames
         self.pump()
         while self._queued_frames > QUEUE_FRAMES or self._queued_bytes > QUEUE_BYTES - self._buffered():
             if not self._drop_oldest():
@@ -151,6 +134,7 @@ class Listener:
             self._behind_frames = 0
         elif self._behind_frames > BEHIND_FRAMES:
             self.end(Ended.TOO_SLOW)
+        self._look()
 
     def push_text(self, text: str) -> None:
         """Queues a text, in order with the sound, where texts are taken."""
@@ -193,14 +177,21 @@ class Listener:
             self._transport.abort()
             return
         while self._queue and buffered < TRANSPORT_BYTES:
-            data = self._take()
+            parts = [self._take()]
+            held = buffered + len(parts[0])
+            while self._queue and held < TRANSPORT_BYTES:
+                parts.append(self._take())
+                held += len(parts[-1])
+            data = b"".join(parts)
             self._transport.write(data)
             self._written += len(data)
             buffered = self._buffered()
+        self._look()
 
     def end(self, why: Ended) -> None:
         """Forgets what is queued; nothing is sent any more. The transport stays as it is. Idempotent."""
         if not self.ended.done():
+            self._flows = False
             self._queue.clear()
             self._queued_bytes = self._queued_frames = 0
             self.ended.set_result(why)
@@ -216,15 +207,20 @@ class Listener:
         packet = item.packet
         self._queued_bytes -= len(packet.payload)
         self._queued_frames -= packet.frames
-        self.sent_packets += 1
+        return self._framed(item)
+
+    def _framed(self, sound: Sound) -> bytes:
         if not self._websocket:
-            return self._body(packet.payload)
+            return sound.chunk if self._body is chunk else self._body(sound.packet.payload)
         assert self.codec is not None
-        flags = item.flags | (Flags.DISCONTINUITY if self._gap else Flags.NONE)
-        header = pack_header(self.codec, flags, self._seq, packet.start_frame, packet.frames, self._epoch)
-        self._seq += 1
-        self._gap = False
-        return websocket_frame(header + packet.payload, 2)
+        if self._gap:
+            sound = Sound(sound.packet, sound.flags | Flags.DISCONTINUITY)
+            self._gap = False
+        seq, self._seq = self._seq, self._seq + 1
+        return sound.frame(self.codec, self._epoch, seq)
+
+    def _look(self) -> None:
+        self._flows = not (self._queue or self._gap or self.ended.done())
 
     def _drop_oldest(self) -> bool:
         for at, item in enumerate(self._queue):

@@ -14,18 +14,9 @@ from hypothesis import strategies as st
 from ambient.errors import SinkError
 from ambient.messages import BLOCK_FRAMES, RATE, Block, SceneEvent
 from ambient.sinks.encoders import ENCODERS, F32Encoder, Packet
+from ambient.sinks.framing import Sound, chunk, websocket_frame, websocket_text
 from ambient.sinks.hub import Hub
-from ambient.sinks.listener import (
-    QUEUE_BYTES,
-    STALL_SECONDS,
-    TRANSPORT_BYTES,
-    Ended,
-    Listener,
-    Sound,
-    chunk,
-    websocket_frame,
-    websocket_text,
-)
+from ambient.sinks.listener import QUEUE_BYTES, STALL_SECONDS, TRANSPORT_BYTES, Ended, Listener
 from ambient.sinks.protocol import Codec, Flags, Frame, unpack_frame
 from ambient.testing import IndexCodedSource
 
@@ -53,19 +44,26 @@ class FakeTransport:
         self.aborted = True
 
     @property
+    def messages(self) -> list[tuple[int, bytes]]:
+        return unwrap(b"".join(self.taken))
+
+    @property
     def frames(self) -> list[Frame]:
-        return [unpack_frame(payload) for opcode, payload in map(unwrap, self.taken) if opcode == 2]
+        return [unpack_frame(payload) for opcode, payload in self.messages if opcode == 2]
 
 
-def unwrap(data: bytes) -> tuple[int, bytes]:
-    """Opcode and payload of an unmasked WebSocket frame."""
-    size, start = data[1], 2
-    if size >= 126:
-        start = 4 if size == 126 else 10
-        size = int.from_bytes(data[2:start], "big")
-    assert len(data) == start + size
-    assert data[0] & 0xF0 == 0x80
-    return data[0] & 15, data[start:]
+def unwrap(data: bytes) -> list[tuple[int, bytes]]:
+    """Opcodes and payloads of unmasked WebSocket frames."""
+    found, at = [], 0
+    while at < len(data):
+        size, start = data[at + 1], at + 2
+        if size >= 126:
+            start = at + (4 if size == 126 else 10)
+            size = int.from_bytes(data[at + 2 : start], "big")
+        assert data[at] & 0xF0 == 0x80 and start + size <= len(data)
+        found.append((data[at] & 15, data[start : start + size]))
+        at = start + size
+    return found
 
 
 FRAMINGS = [
@@ -336,8 +334,8 @@ async def test_events_are_told_in_the_order_of_the_sound():
     await bench.play(3)
     bench.hub.write(IndexCodedSource.block(3, (SceneEvent("event", "thunder", 3 * BLOCK_FRAMES),)))
     await asyncio.sleep(0.01)
-    assert [unwrap(d)[0] for d in transport.taken] == [2, 2, 2, 1, 2]
-    assert unwrap(transport.taken[3])[1] == b"thunder"
+    assert [opcode for opcode, _ in transport.messages] == [2, 2, 2, 1, 2]
+    assert transport.messages[3][1] == b"thunder"
 
 
 @run
@@ -350,12 +348,12 @@ async def test_watchers_get_messages_and_no_sound():
     await bench.play(5)
     bench.hub.tell("to all")
     bench.hub.tell("to the others", eager=False)
-    assert [unwrap(d) for d in transport.taken] == [(1, b"to all")]
+    assert transport.messages == [(1, b"to all")]
     assert (bench.hub.listeners, bench.hub.connected) == (0, 1)
 
 
 @given(st.binary(max_size=70_000))
 def test_framing(data):
-    assert unwrap(websocket_frame(data, 2)) == (2, data)
+    assert unwrap(websocket_frame(data, 2)) == [(2, data)]
     size, _, rest = chunk(data).partition(b"\r\n")
     assert int(size, 16) == len(data) and rest == data + b"\r\n"
