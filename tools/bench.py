@@ -7,6 +7,7 @@
     live         processor time and memory of `ambient serve` over 40 s, engine and worker together
     change       from firing an event that changes the state until beds made for the new prompts are heard
     scene        a day simulated, a large scene loaded and checked, `ambient check`, the state machine's step
+    listeners    how many listeners one core serves and what each costs, beside Icecast 2 where that is installed
     block        what the engine itself takes for 20 ms of the forest, and the limiter's and meter's share
 
 Beside the clip stands the physical limit: its floating-point operations over what a matrix product of the same kind
@@ -407,6 +408,13 @@ def scene() -> dict[str, Any]:
     }
 
 
+def listeners() -> dict[str, Any]:
+    """A server with a tone on one core, a crowd of raw sockets on another."""
+    from benches.listeners import listeners
+
+    return listeners()
+
+
 BENCHES: dict[str, Callable[[], dict[str, Any]]] = {
     "clip": clip,
     "render": render,
@@ -416,6 +424,7 @@ BENCHES: dict[str, Callable[[], dict[str, Any]]] = {
     "change": change,
     "block": block,
     "scene": scene,
+    "listeners": listeners,
 }
 
 

@@ -1,4 +1,4 @@
-"""How sound and texts look on the wire: WebSocket frames, chunks of HTTP, server-sent events. Made once for everybody."""
+"""How sound and texts look on the wire: WebSocket frames, chunks of HTTP, server-sent events; made once for all."""
 
 from __future__ import annotations
 

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ambient.messages import RATE
-from ambient.sinks.hub import Hub
 from ambient.sinks.framing import Sound
+from ambient.sinks.hub import Hub
 from ambient.sinks.listener import Ended
 from ambient.sinks.protocol import Flags
 

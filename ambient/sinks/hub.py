@@ -52,6 +52,7 @@ class Hub:
         """Called on the event loop for every scene event, in the block in which it falls."""
         self.blocks = 0
         self.encoder_restarts = 0
+        self._dropped_before = 0
         self.client_underruns = 0
         """Times that listeners' buffers ran empty, as far as they say."""
 
@@ -104,8 +105,8 @@ class Hub:
 
     @property
     def dropped_frames(self) -> int:
-        """Frames that the listeners now connected missed, in all."""
-        return sum(one.dropped_frames for f in self._feeds.values() for one in f.listeners)
+        """Frames that listeners missed, those who have left included."""
+        return self._dropped_before + sum(feed.dropped_frames for feed in self._feeds.values())
 
     @property
     def newest_frame(self) -> int | None:
@@ -142,14 +143,15 @@ class Hub:
                 burst.append(sound.past)
                 held += sound.packet.frames
             burst.reverse()
-        feed.listeners[listener] = None
+        feed.listeners[listener] = listener.dropped_frames
         listener.push_all(burst)
         return sum(s.packet.frames for s in burst)
 
     def leave(self, listener: Receiver) -> None:
         """Removes a listener; an encoder that nobody listens to is dropped. Idempotent."""
         for feed in self._feeds.values():
-            feed.listeners.pop(listener, None)
+            if (before := feed.listeners.pop(listener, None)) is not None:
+                self._dropped_before += listener.dropped_frames - before
         self._watchers.pop(listener, None)
         self._drop_idle()
 
@@ -235,6 +237,7 @@ class Hub:
             whole = False
         if not whole:
             del self._feeds[name]
+            self._dropped_before += feed.dropped_frames
             for listener in list(feed.listeners):
                 listener.end(Ended.GONE)
 
@@ -248,7 +251,13 @@ class _Feed:
         self._marks = Flags.NONE
         self._kept_frames = 0
         self.recent: collections.deque[Sound] = collections.deque()
-        self.listeners: dict[Receiver, None] = {}
+        self.listeners: dict[Receiver, int] = {}
+        """With the frames that each had missed before it came here."""
+
+    @property
+    def dropped_frames(self) -> int:
+        """Frames that those who listen have missed here."""
+        return sum(listener.dropped_frames - before for listener, before in self.listeners.items())
 
     @property
     def header(self) -> bytes:
@@ -291,5 +300,5 @@ class _Feed:
             self._kept_frames += packet.frames
             while self._kept_frames - self.recent[0].packet.frames > HISTORY_BLOCKS * BLOCK_FRAMES:
                 self._kept_frames -= self.recent.popleft().packet.frames
-            for listener in list(self.listeners):
+            for listener in self.listeners:  # nobody joins or leaves meanwhile: whoever ends is let go later
                 listener.push(sound)

@@ -7,23 +7,33 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import contextlib
 import enum
+import socket
+import struct
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from ambient.messages import RATE
-from ambient.sinks.framing import Sound, chunk, websocket_text
+from ambient.sinks.framing import Sound, chunk, websocket_frame, websocket_text
 from ambient.sinks.protocol import Codec, Flags
+from ambient.sinks.reading import Reading
 
-__all__ = ["Ended", "Listener", "Receiver"]
+__all__ = ["Ended", "Listener", "Receiver", "cut_off"]
 
 QUEUE_FRAMES = 2 * RATE
-QUEUE_BYTES = 512 * 1024
+QUEUE_BYTES = 448 * 1024
 TRANSPORT_BYTES = 64 * 1024
 """The transport is fed no more while it holds so much."""
 STALL_SECONDS = 5.0
+LOOK_SECONDS = 1.0
+PING_SECONDS = 3.0
+"""A WebSocket client that said nothing for so long is asked, once a second."""
+SILENT_SECONDS = 8.0
+"""One that has not answered for so long does not read."""
 BEHIND_FRAMES = 10 * RATE
 """Sound that may be dropped without once catching up: more, and the line is too slow for this format."""
+PING = websocket_frame(b"", 9)
 
 
 class Ended(enum.Enum):
@@ -68,13 +78,51 @@ class Receiver(Protocol):
         ...
 
 
+def cut_off(transport: asyncio.WriteTransport) -> None:
+    """Ends a connection whose peer does not read. What waits in the kernel is given up too: closed as usual, it would
+    be kept for the peer for minutes."""
+    sock = transport.get_extra_info("socket")
+    if sock is not None:
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
+
+
 class Listener:
     """Feeds one transport. Oldest whole packets are dropped when it falls behind; no progress for 5 s aborts it, and
     after 10 s of dropped sound without once catching up it is ended.
 
     ``text`` is how text is wrapped: None where none is sent. A WebSocket takes :func:`websocket_text`, and packets
     behind a header; HTTP the bare packets or events, wrapped by ``body``: in chunks unless the client speaks HTTP/1.0.
+    ``reading`` knows more of the peer than the transport does.
     """
+
+    # With thousands of them, what a packet costs is memory that is not in the processor's cache: the less, the better.
+    __slots__ = (
+        "_arrived",
+        "_behind_frames",
+        "_body",
+        "_chunks",
+        "_epoch",
+        "_flows",
+        "_gap",
+        "_looked_at",
+        "_now",
+        "_progress_at",
+        "_queue",
+        "_queued_bytes",
+        "_queued_frames",
+        "_reading",
+        "_seq",
+        "_transport",
+        "_websocket",
+        "_wrap",
+        "_written",
+        "codec",
+        "dropped_frames",
+        "eager",
+        "ended",
+    )
 
     def __init__(
         self,
@@ -83,6 +131,7 @@ class Listener:
         text: Callable[[str], bytes] | None,
         epoch: int = 0,
         body: Callable[[bytes], bytes] = chunk,
+        reading: Reading | None = None,
     ) -> None:
         self._transport = transport
         self._now = now
@@ -92,13 +141,15 @@ class Listener:
         self._queued_frames = 0
         self._written = 0
         self._arrived = 0
-        self._progress_at = now()
+        self._progress_at = self._looked_at = now()
+        self._reading = reading
         self._seq = 0
         self._gap = False
         self._behind_frames = 0
         self._body = body
         self._wrap = text
         self._websocket = text is websocket_text
+        self._chunks = body is chunk and not self._websocket
         self._flows = True
         """Whether nothing waits here and nothing is to be declared: then a packet goes straight to the transport."""
         self.codec: Codec | None = None
@@ -112,7 +163,7 @@ class Listener:
         # This runs for every packet and listener. Nearly always there is nothing to do but to write.
         transport = self._transport
         if self._flows and not transport.get_write_buffer_size() and not transport.is_closing():
-            data = self._framed(sound)
+            data = sound.chunk if self._chunks else self._framed(sound)
             transport.write(data)
             self._written += len(data)
         else:
@@ -172,9 +223,9 @@ class Listener:
         now, buffered = self._now(), self._buffered()
         if self._written - buffered > self._arrived or not buffered:
             self._arrived, self._progress_at = self._written - buffered, now
-        elif now - self._progress_at > STALL_SECONDS:
+        if now - self._progress_at > STALL_SECONDS or self._stuck(now):
             self.end(Ended.STALLED)
-            self._transport.abort()
+            cut_off(self._transport)
             return
         while self._queue and buffered < TRANSPORT_BYTES:
             parts = [self._take()]
@@ -199,6 +250,18 @@ class Listener:
     def _buffered(self) -> int:
         return self._transport.get_write_buffer_size()
 
+    def _stuck(self, now: float) -> bool:
+        """Whether the peer's kernel takes sound for nobody; asks by a ping where a WebSocket's peer is silent."""
+        if self._reading is None or now - self._looked_at < LOOK_SECONDS:
+            return False
+        self._looked_at = now
+        self._reading.look()
+        if self._websocket and self._reading.silent_seconds > PING_SECONDS:
+            self._transport.write(PING)
+            self._written += len(PING)
+        silent = self._websocket and self._reading.silent_seconds > SILENT_SECONDS
+        return silent or self._reading.stuck_seconds > STALL_SECONDS
+
     def _take(self) -> bytes:
         item = self._queue.popleft()
         if isinstance(item, bytes):
@@ -210,8 +273,10 @@ class Listener:
         return self._framed(item)
 
     def _framed(self, sound: Sound) -> bytes:
+        if self._chunks:
+            return sound.chunk
         if not self._websocket:
-            return sound.chunk if self._body is chunk else self._body(sound.packet.payload)
+            return self._body(sound.packet.payload)
         assert self.codec is not None
         if self._gap:
             sound = Sound(sound.packet, sound.flags | Flags.DISCONTINUITY)

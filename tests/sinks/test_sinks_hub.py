@@ -43,6 +43,9 @@ class FakeTransport:
     def abort(self) -> None:
         self.aborted = True
 
+    def get_extra_info(self, name: str) -> None:
+        """There is no socket."""
+
     @property
     def messages(self) -> list[tuple[int, bytes]]:
         return unwrap(b"".join(self.taken))
@@ -125,6 +128,31 @@ async def test_a_listener_gets_the_recent_past_and_then_every_frame():
     assert all(f.flags == Flags.NONE for f in frames[25:])
     assert (indices(frames) == np.arange(95 * BLOCK_FRAMES, 220 * BLOCK_FRAMES)).all()
     assert {f.epoch for f in frames} == {bench.hub.epoch}
+
+
+@run
+async def test_a_packet_is_framed_once_for_all_and_the_past_comes_in_one_piece():
+    bench = Bench()
+    await bench.play(100)
+    http = [FakeTransport() for _ in range(3)]
+    for transport in http:
+        bench.hub.join(Listener(transport, lambda: bench.now, None), "f32le", RATE // 10)
+    assert all(len(transport.taken) == 1 for transport in http)
+    await bench.play(5)
+    for pieces in zip(*(transport.taken[1:] for transport in http), strict=True):
+        assert pieces[0][:6] == b"1e00\r\n" and all(piece is pieces[0] for piece in pieces)
+
+
+@run
+async def test_listeners_of_one_packet_count_their_own_frames():
+    bench = Bench()
+    _, early = bench.listener(burst_frames=0)
+    await bench.play(10)
+    _, late = bench.listener(burst_frames=0)
+    await bench.play(10)
+    assert [f.seq for f in early.frames] == list(range(20)) and [f.seq for f in late.frames] == list(range(10))
+    for one, other in zip(early.frames[10:], late.frames, strict=True):
+        assert (one.sample_index, one.epoch, one.payload) == (other.sample_index, other.epoch, other.payload)
 
 
 @run
@@ -265,6 +293,20 @@ async def test_the_streams_clock_is_free_of_the_jitter_of_blocks():
     bench.now = 100 + 300 * BLOCK_FRAMES / RATE
     least = jitter[-250:].min()
     assert bench.hub.newest_frame == pytest.approx(300 * BLOCK_FRAMES - least * RATE, abs=1)
+
+
+@run
+async def test_dropped_frames_are_counted_for_good():
+    bench = Bench()
+    listener, transport = bench.listener()
+    transport.reading = False
+    await bench.play(150)
+    dropped = listener.dropped_frames
+    assert dropped > 0 and bench.hub.dropped_frames == dropped
+    bench.hub.leave(listener)
+    assert bench.hub.dropped_frames == dropped
+    bench.hub.join(listener, "f32le", 0)
+    assert bench.hub.dropped_frames == dropped  # it is the same listener, in another format
 
 
 @run

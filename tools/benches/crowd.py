@@ -28,8 +28,10 @@ def _hello(codec: str) -> bytes:
     """A hello in a masked frame, the mask being zero."""
     hello = {"type": "hello", "payload": {"codecs": [codec], "buffer_ms": 1000, "client_id": "bench"}}
     text = json.dumps(hello).encode()
-    return bytes((0x81, 0x80 | len(text))) + bytes(4) + text if len(text) < 126 else (
-        bytes((0x81, 0xFE)) + len(text).to_bytes(2, "big") + bytes(4) + text
+    return (
+        bytes((0x81, 0x80 | len(text))) + bytes(4) + text
+        if len(text) < 126
+        else (bytes((0x81, 0xFE)) + len(text).to_bytes(2, "big") + bytes(4) + text)
     )
 
 
@@ -93,15 +95,13 @@ class Crowd:
         self._epoll.register(sock.fileno(), select.EPOLLOUT)
         return one
 
-    def fill(
-        self, count: int, kind: str, codec: str, path: str, per_second: float, brief: bool = False
-    ) -> list[Listener]:
-        """Connects so many, at that pace."""
+    def fill(self, count: int, kind: str, codec: str, path: str, per_second: float, *others: Crowd) -> list[Listener]:
+        """Connects so many, at that pace; other crowds listen meanwhile."""
         began, made = time.monotonic(), []
         while len(made) < count:
-            self.turn(0.001)
+            self.listen(0.001, *others)
             due = int((time.monotonic() - began) * per_second)
-            made += [self.connect(kind, codec, path, brief=brief) for _ in range(min(count, due) - len(made))]
+            made += [self.connect(kind, codec, path) for _ in range(min(count, due) - len(made))]
         return made
 
     def leave(self, one: Listener) -> None:
@@ -128,11 +128,13 @@ class Crowd:
             self.turn(0.01)
         return True
 
-    def listen(self, seconds: float) -> None:
-        """Takes in what comes for so long."""
+    def listen(self, seconds: float, *others: Crowd) -> None:
+        """Takes in what comes for so long; for other crowds too."""
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             self.turn(min(left, 0.01))
+            for other in others:
+                other.turn(0.0)
 
     def turn(self, timeout: float) -> None:
         """Takes in what has come."""
@@ -244,33 +246,43 @@ class Crowd:
 
     # ---- what it comes to
 
-    def measure(self, seconds: float) -> dict[str, Any]:
-        """Listens for so long and tells how late sound was, in ms, and what was missing.
+    def measure(self, seconds: float, *others: Crowd) -> list[dict[str, Any]]:
+        """Listens for so long, other crowds at the same time; tells of each how late sound was and what was missing."""
+        everybody = (self, *others)
+        before = []
+        for crowd in everybody:
+            crowd.frames, crowd.pages = array.array("d"), array.array("d")
+            crowd.bytes = crowd.gaps = 0
+            crowd.measuring = True
+            before.append((len(crowd.here), len(crowd.gone)))
+        spent = time.process_time()
+        self.listen(seconds, *others)
+        spent = time.process_time() - spent
+        for crowd in everybody:
+            crowd.measuring = False
+        return [
+            {
+                "listeners": count,
+                "late_ms": crowd.late_ms(),
+                "gaps": crowd.gaps,
+                "lost_listeners": len(crowd.gone) - gone,
+                "kbit_per_second_each": round(crowd.bytes * 8 / 1000 / seconds / max(1, count), 1),
+                "generator_share_of_its_core": round(spent / seconds, 2),
+            }
+            for crowd, (count, gone) in zip(everybody, before, strict=True)
+        ]
+
+    def late_ms(self) -> dict[str, float]:
+        """How late sound was, in ms.
 
         A frame of a WebSocket is due when its samples were handed to the server. Where Ogg's counting began is not
         told, so that the earliest page of all stands for punctuality; what counts is a page's oldest packet, which
         waited 80 ms for the youngest.
         """
-        self.frames, self.pages, self.bytes, self.gaps = array.array("d"), array.array("d"), 0, 0
-        count, ended = len(self.here), len(self.gone)
-        self.measuring = True
-        spent = time.process_time()
-        self.listen(seconds)
-        spent = time.process_time() - spent
-        self.measuring = False
-        found: dict[str, Any] = {"listeners": count}
         if self.frames and self._began is not None:
-            found["late_ms"] = percentiles([1000 * (at - self._began) for at in self.frames])
-        if self.pages:
-            earliest = min(self.pages)
-            found["late_ms"] = percentiles([1000 * (at - earliest + PAGE_DELAY) for at in self.pages])
-        return {
-            **found,
-            "gaps": self.gaps,
-            "lost_listeners": len(self.gone) - ended,
-            "kbit_per_second_each": round(self.bytes * 8 / 1000 / seconds / max(1, count), 1),
-            "generator_share_of_its_core": round(spent / seconds, 2),
-        }
+            return percentiles([1000 * (at - self._began) for at in self.frames])
+        earliest = min(self.pages, default=0.0)
+        return percentiles([1000 * (at - earliest + PAGE_DELAY) for at in self.pages])
 
 
 def percentiles(values: list[float], digits: int = 1) -> dict[str, float]:

@@ -12,7 +12,8 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from benches.crowd import Crowd, Listener, percentiles
@@ -46,8 +47,8 @@ LIMITS = {
 class Served:
     """The process under test."""
 
-    def __init__(self, process: subprocess.Popen[str], port: int, began: float) -> None:
-        self.pid, self.port, self.began = process.pid, port, began
+    def __init__(self, process: subprocess.Popen[str], core: int, port: int, began: float) -> None:
+        self.pid, self.core, self.port, self.began = process.pid, core, port, began
 
     @property
     def status(self) -> dict[str, Any]:
@@ -63,15 +64,25 @@ def processor_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def user_seconds(pid):
-    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return int(fields[11]) / os.sysconf("SC_CLK_TCK")
+def shares(pids: Sequence[int], meanwhile: Callable[[], object]) -> list[float]:
+    """Share of a core that each process uses while something is done."""
+    before, began = [processor_seconds(pid) for pid in pids], time.monotonic()
+    meanwhile()
+    took = time.monotonic() - began
+    return [(processor_seconds(pid) - start) / took for pid, start in zip(pids, before, strict=True)]
 
 
 def kilobytes(pid: int) -> int:
     """Proportional set size of a process."""
     lines = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+
+
+def busy_seconds(core: int) -> float:
+    """Time that a core has worked so far, for anybody."""
+    lines = pathlib.Path("/proc/stat").read_text().splitlines()
+    fields = next(line.split() for line in lines if line.startswith(f"cpu{core} "))
+    return sum(int(fields[i]) for i in (1, 2, 3, 6, 7)) / os.sysconf("SC_CLK_TCK")
 
 
 def kernel_kilobytes(port: int) -> float:
@@ -92,37 +103,48 @@ def served(core: int, other: Icecast | None) -> Iterator[Served]:
     try:
         said = json.loads(process.stdout.readline())
         time.sleep(3)  # the recent past is there, and the push connected
-        yield Served(process, said["port"], said["began"])
+        yield Served(process, core, said["port"], said["began"])
     finally:
         process.stdin.close()
         process.wait(20)
 
 
-def crowd_of(
-    count: int, kind: str, path: str, server: Served, pid: int, port: int, window: float = WINDOW_SECONDS
-) -> dict[str, Any]:
-    """So many listeners of one kind: lateness, what was missed, processor time and memory each."""
-    crowd = Crowd(port, server.began)
-    memory = kilobytes(pid)
-    came = crowd.fill(count, kind, "opus", path, PACE)
-    crowd.until(lambda: all(one.first_at or one.ended_at for one in came), 10)
-    crowd.listen(2)
-    memory = kilobytes(pid) - memory
-    before = processor_seconds(pid)
-    user = user_seconds(pid)
-    began = time.monotonic()
-    found = crowd.measure(window)
-    spent = (processor_seconds(pid) - before) / (time.monotonic() - began)
-    print("user", user_seconds(pid)-user, "of", processor_seconds(pid)-before)
-    crowd.leave_all()
+@dataclass(frozen=True)
+class Target:
+    """A process and one of its streams."""
+
+    pid: int
+    port: int
+    kind: str
+    path: str
+
+
+def crowds(targets: Sequence[Target], server: Served) -> list[dict[str, Any]]:
+    """So many listeners for each target, all at the same time: lateness, what was missed, processor time, memory."""
+    every: list[Crowd] = []
+    came, memories = [], []
+    without = shares([target.pid for target in targets], lambda: time.sleep(3))
+    for target in targets:
+        memory = kilobytes(target.pid)
+        crowd = Crowd(target.port, server.began)
+        came.append(crowd.fill(LISTENERS, target.kind, "opus", target.path, PACE, *every))
+        crowd.listen(2, *every)
+        every.append(crowd)
+        memories.append((kilobytes(target.pid) - memory) / LISTENERS)
+    rows: list[dict[str, Any]] = []
+    spents = shares(
+        [target.pid for target in targets], lambda: rows.extend(every[0].measure(WINDOW_SECONDS, *every[1:]))
+    )
+    for row, spent, base, memory, those in zip(rows, spents, without, memories, came, strict=True):
+        row["core_share"] = round(spent, 3)
+        row["core_share_without_them"] = round(base, 3)
+        row["processor_us_per_listener_and_second"] = round(1e6 * (spent - base) / LISTENERS, 1)
+        row["kb_each"] = round(memory, 1)
+        row["first_audio_ms"] = first_audio(those)
+    for crowd in every:
+        crowd.leave_all()
     time.sleep(1)
-    return {
-        **found,
-        "core_share": round(spent, 3),
-        "processor_us_per_listener_and_second": round(1e6 * spent / count, 1),
-        "kb_each": round(memory / count, 1),
-        "first_audio_ms": first_audio(came),
-    }
+    return rows
 
 
 def first_audio(came: Sequence[Listener]) -> dict[str, float]:
@@ -136,9 +158,12 @@ def beyond(server: Served) -> dict[str, Any]:
     for count in STEPS:
         crowd.fill(count - len(crowd.here), "ws", "opus", WS, PACE)
         crowd.listen(2)
-        before = processor_seconds(server.pid)
-        row = crowd.measure(STEP_SECONDS)
-        row["core_share"] = round((processor_seconds(server.pid) - before) / STEP_SECONDS, 3)
+        others = busy_seconds(server.core)
+        measured: list[dict[str, Any]] = []
+        (spent,) = shares([server.pid], lambda: measured.extend(crowd.measure(STEP_SECONDS)))  # noqa: B023
+        (row,) = measured
+        row["core_share"] = round(spent, 3)
+        row["core_share_of_others"] = round((busy_seconds(server.core) - others) / STEP_SECONDS - spent, 3)
         rows.append(row)
         good = not row["gaps"] and not row["lost_listeners"] and row["late_ms"]["most"] <= LIMITS["late_ms"]
         if not good:
@@ -176,7 +201,7 @@ def storm(server: Served) -> dict[str, Any]:
         "listeners_there_before": 500,
         "of_them_lost": 500 - stayed,
         "their_gaps": crowd.gaps,
-        "their_late_ms": percentiles([1000 * (at - server.began) for at in crowd.frames]),
+        "their_late_ms": crowd.late_ms(),
         "core_share": round(spent, 3),
     }
     crowd.leave_all()
@@ -187,17 +212,22 @@ def storm(server: Served) -> dict[str, Any]:
 def never_read(server: Served, kind: str, codec: str, path: str) -> dict[str, Any]:
     """Clients that ask for sound and read nothing, with the kernel's own buffers."""
     crowd = Crowd(server.port)
+    reads = crowd.connect(kind, codec, path)  # the encoder and what it keeps are there already
+    crowd.listen(3)
     before, kernel = kilobytes(server.pid), kernel_kilobytes(server.port)
     came = [crowd.connect(kind, codec, path, reads=False) for _ in range(NEVER_READ)]
     most = most_kernel = 0.0
     end = time.monotonic() + 40
-    while crowd.here and time.monotonic() < end:
+    while len(crowd.here) > 1 and time.monotonic() < end:
         crowd.listen(0.5)
-        most, most_kernel = max(most, kilobytes(server.pid) - before), max(most_kernel, kernel_kilobytes(server.port) - kernel)
+        most = max(most, kilobytes(server.pid) - before)
+        most_kernel = max(most_kernel, kernel_kilobytes(server.port) - kernel)
     gone = [one.ended_at - one.asked_at for one in came if one.ended_at is not None]
+    heard_all = reads.ended_at is None and not crowd.gaps
     crowd.leave_all()
     return {
         "clients": NEVER_READ,
+        "another_heard_all": heard_all,
         "gone": len(gone),
         "gone_after_seconds": round(max(gone, default=float("inf")), 1),
         "kb_each": round(most / NEVER_READ, 1),
@@ -215,20 +245,9 @@ def listeners() -> dict[str, Any]:
     os.sched_setaffinity(0, {cores[1]})
     gc.disable()  # the crowd makes no cycles, and its pauses would be the server's lateness
     try:
-        with icecast(cores[0]) as other, served(cores[0], other) as server:
-            before = processor_seconds(server.pid)
-            time.sleep(3)
-            found: dict[str, Any] = {
-                "core_share_without_listeners": round((processor_seconds(server.pid) - before) / 3, 3),
-                "websocket": crowd_of(LISTENERS, "ws", WS, server, server.pid, server.port),
-                "http": crowd_of(LISTENERS, "http", OPUS, server, server.pid, server.port),
-            }
-            if other is None:
-                found["icecast"] = "not installed (Debian: icecast2): no comparison"
-            else:
-                row = crowd_of(LISTENERS, "http", MOUNT, server, other.pid, other.port)
-                found["icecast"] = {"version": other.version, **row}
-                found["processor_times_icecast"] = round(found["http"]["core_share"] / row["core_share"], 2)
+        found: dict[str, Any] = {}
+        with served(cores[0], None) as server:  # a fresh one: its memory is all that listeners cost
+            (found["websocket"],) = crowds([Target(server.pid, server.port, "ws", WS)], server)
             found["beyond"] = beyond(server)
             found["storm"] = storm(server)
             found["never_reads"] = {
@@ -241,8 +260,20 @@ def listeners() -> dict[str, Any]:
                 )
             }
             found["dropped_frames"] = server.status["dropped_frames"]
-            found["limits"] = LIMITS
-            return found
+        with icecast(cores[0]) as other, served(cores[0], other) as server:
+            ours = Target(server.pid, server.port, "http", OPUS)
+            if other is None:
+                found["icecast"] = "not installed (Debian: icecast2): no comparison"
+                (found["http"],) = crowds([ours], server)
+            else:
+                rows = crowds([ours, Target(other.pid, other.port, "http", MOUNT)], server)
+                found["http"], found["icecast"] = rows[0], {"version": other.version, **rows[1]}
+                cost = [row["processor_us_per_listener_and_second"] for row in rows]
+                found["processor_times_icecast"] = round(cost[0] / cost[1], 2)
+                whole = [row["core_share"] for row in rows]
+                found["processor_times_icecast_with_the_encoder"] = round(whole[0] / whole[1], 2)
+        found["limits"] = LIMITS
+        return found
     finally:
         gc.enable()
         os.sched_setaffinity(0, set(cores))
