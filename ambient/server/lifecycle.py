@@ -223,7 +223,8 @@ class Server:
             await asyncio.sleep(STATE_SECONDS)
             tick += 1
             for name, (control, hub) in self._streams.items():
-                hub.pump()
+                if tick % 5 == 0:
+                    hub.pump()
                 if scenes[name] != (scene := control.describe()):
                     scenes[name] = scene
                     hub.tell(build("scene", scene))

@@ -28,9 +28,11 @@ PACE = 250.0
 """Connects a second while a crowd gathers."""
 WINDOW_SECONDS = 10.0
 STEP_SECONDS = 6.0
-STEPS = (1500, 2000, 2500, 3000, 4000)
+STEPS = (1500, 1750, 2000, 2250, 2500, 3000)
 STORM, STORM_SECONDS = 500.0, 6.0
 NEVER_READ = 25
+PRIORITY = -10
+"""What else runs on the machine is not to be measured."""
 LIMITS = {
     "listeners_on_one_core": 1000,
     "late_ms": 250,
@@ -163,7 +165,9 @@ def beyond(server: Served) -> dict[str, Any]:
         (spent,) = shares([server.pid], lambda: measured.extend(crowd.measure(STEP_SECONDS)))  # noqa: B023
         (row,) = measured
         row["core_share"] = round(spent, 3)
-        row["core_share_of_others"] = round((busy_seconds(server.core) - others) / STEP_SECONDS - spent, 3)
+        row["core_share_of_others_and_interrupts"] = round(
+            (busy_seconds(server.core) - others) / STEP_SECONDS - spent, 3
+        )
         rows.append(row)
         good = not row["gaps"] and not row["lost_listeners"] and row["late_ms"]["most"] <= LIMITS["late_ms"]
         if not good:
@@ -240,16 +244,20 @@ def listeners() -> dict[str, Any]:
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:
         raise SystemExit("bench: listeners needs two processor cores, one for the server and one for the crowd")
+    priority = os.getpriority(os.PRIO_PROCESS, 0)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     os.sched_setaffinity(0, {cores[1]})
+    with contextlib.suppress(OSError):  # where that is allowed, both cores are as good as ours; children inherit it
+        os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
     gc.disable()  # the crowd makes no cycles, and its pauses would be the server's lateness
     try:
-        found: dict[str, Any] = {}
+        found: dict[str, Any] = {"priority": os.getpriority(os.PRIO_PROCESS, 0)}
         with served(cores[0], None) as server:  # a fresh one: its memory is all that listeners cost
             (found["websocket"],) = crowds([Target(server.pid, server.port, "ws", WS)], server)
             found["beyond"] = beyond(server)
             found["storm"] = storm(server)
+            found["dropped_frames"] = server.status["dropped_frames"]
             found["never_reads"] = {
                 name: never_read(server, kind, codec, path)
                 for name, kind, codec, path in (
@@ -259,7 +267,6 @@ def listeners() -> dict[str, Any]:
                     ("http_wav", "http", "wav", WAV),
                 )
             }
-            found["dropped_frames"] = server.status["dropped_frames"]
         with icecast(cores[0]) as other, served(cores[0], other) as server:
             ours = Target(server.pid, server.port, "http", OPUS)
             if other is None:
@@ -275,5 +282,7 @@ def listeners() -> dict[str, Any]:
         found["limits"] = LIMITS
         return found
     finally:
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, 0, priority)
         gc.enable()
         os.sched_setaffinity(0, set(cores))
