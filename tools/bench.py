@@ -7,6 +7,7 @@
     live         processor time and memory of `ambient serve` over 40 s, engine and worker together
     change       from firing an event that changes the state until beds made for the new prompts are heard
     scene        a day simulated, a large scene loaded and checked, `ambient check`, the state machine's step
+    rest         how soon a stream that rests is heard again
     listeners    how many listeners one core serves and what each costs, beside Icecast 2 where that is installed
     block        what the engine itself takes for 20 ms of the forest, and the limiter's and meter's share
 
@@ -415,6 +416,13 @@ def listeners() -> dict[str, Any]:
     return listeners()
 
 
+def rest() -> dict[str, Any]:
+    """The engine without a model, resting until somebody connects."""
+    from benches.rest import rest
+
+    return rest()
+
+
 BENCHES: dict[str, Callable[[], dict[str, Any]]] = {
     "clip": clip,
     "render": render,
@@ -425,6 +433,7 @@ BENCHES: dict[str, Callable[[], dict[str, Any]]] = {
     "block": block,
     "scene": scene,
     "listeners": listeners,
+    "rest": rest,
 }
 
 
