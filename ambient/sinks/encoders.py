@@ -17,6 +17,7 @@ from ambient.messages import BLOCK_FRAMES, CHANNELS, RATE, Audio
 
 __all__ = [
     "ENCODERS",
+    "KILOBITS",
     "AacEncoder",
     "Encoder",
     "F32Encoder",
@@ -371,6 +372,15 @@ ENCODERS: dict[str, Callable[[int], Encoder]] = {
     "flac": FlacEncoder,
 }
 """By name: makes an encoder whose first frame is the given clock frame. ``NAME/60``: in packets of 60 ms."""
+
+
+KILOBITS = {
+    "mp3": MP3_BITS_PER_SECOND // 1000,
+    "ogg": OPUS_BITS_PER_SECOND // 1000,
+    "aac": AAC_BITS_PER_SECOND // 1000,
+    "wav": RATE * CHANNELS * 16 // 1000,
+}
+"""A second, of formats that HTTP streams come in, where the sound has no say in it."""
 
 
 def _add_lengths(milliseconds: int) -> None:

@@ -52,6 +52,8 @@ class Hub:
         """Called on the event loop for every scene event, in the block in which it falls."""
         self.blocks = 0
         self.encoder_restarts = 0
+        self.most_listeners: dict[str, int] = {}
+        """How many heard it at once, at most, in each format."""
         self._dropped_before = 0
         self.client_underruns = 0
         """Times that listeners' buffers ran empty, as far as they say."""
@@ -99,6 +101,11 @@ class Hub:
         return sum(len(f.listeners) for f in self._feeds.values())
 
     @property
+    def listeners_of(self) -> dict[str, int]:
+        """How many hear it in each format now."""
+        return {name: len(feed.listeners) for name, feed in self._feeds.items()}
+
+    @property
     def connected(self) -> int:
         """How many hear the stream or watch it."""
         return self.listeners + len(self._watchers)
@@ -144,6 +151,7 @@ class Hub:
                 held += sound.packet.frames
             burst.reverse()
         feed.listeners[listener] = listener.dropped_frames
+        self.most_listeners[format_name] = max(len(feed.listeners), self.most_listeners.get(format_name, 0))
         listener.push_all(burst)
         return sum(s.packet.frames for s in burst)
 
