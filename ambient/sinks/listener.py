@@ -26,10 +26,11 @@ QUEUE_BYTES = 448 * 1024
 TRANSPORT_BYTES = 64 * 1024
 """The transport is fed no more while it holds so much."""
 STALL_SECONDS = 5.0
-LOOK_SECONDS = 1.0
+LOOK_SECONDS = 1.5
+"""Between two looks at a peer: with a pump a second, every other time."""
 PING_SECONDS = 3.0
-"""A WebSocket client that said nothing for so long is asked, once a second."""
-SILENT_SECONDS = 8.0
+"""A WebSocket client that said nothing for so long is asked, at every look."""
+SILENT_SECONDS = 7.0
 """One that has not answered for so long does not read."""
 BEHIND_FRAMES = 10 * RATE
 """Sound that may be dropped without once catching up: more, and the line is too slow for this format."""

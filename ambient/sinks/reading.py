@@ -65,7 +65,7 @@ class Reading:
         """How long the peer has said nothing."""
 
     def look(self) -> None:
-        """Looks again. To be called about once a second."""
+        """Looks again. To be called every second or two."""
         peer = self._peer()
         if peer is None:
             return
