@@ -24,6 +24,7 @@ def websocket_frame(data: bytes, opcode: int) -> bytes:
     return bytes((0x80 | opcode, 127)) + size.to_bytes(8, "big") + data
 
 
+@functools.lru_cache(maxsize=8)  # what is told is told to everybody
 def websocket_text(text: str) -> bytes:
     """A text frame."""
     return websocket_frame(text.encode(), 1)

@@ -193,6 +193,10 @@ class Listener:
         if self._wrap is None or self.ended.done():
             return
         data = self._wrap(text) if self._websocket else self._body(self._wrap(text))
+        if self._flows and not self._buffered() and not self._transport.is_closing():
+            self._transport.write(data)
+            self._written += len(data)
+            return
         self._queue.append(data)
         self._queued_bytes += len(data)
         self.pump()
