@@ -29,9 +29,9 @@ STALL_SECONDS = 5.0
 LOOK_SECONDS = 1.5
 """Between two looks at a peer: with a pump a second, every other time."""
 PING_SECONDS = 3.0
-"""A WebSocket client that said nothing for so long is asked, at every look."""
-SILENT_SECONDS = 7.0
-"""One that has not answered for so long does not read."""
+"""A WebSocket client that said nothing for so long is asked."""
+ANSWER_SECONDS = 3.5
+"""One that has not answered by then does not read."""
 BEHIND_FRAMES = 10 * RATE
 """Sound that may be dropped without once catching up: more, and the line is too slow for this format."""
 PING = websocket_frame(b"", 9)
@@ -101,6 +101,7 @@ class Listener:
     # With thousands of them, what a packet costs is memory that is not in the processor's cache: the less, the better.
     __slots__ = (
         "_arrived",
+        "_asked_at",
         "_behind_frames",
         "_body",
         "_chunks",
@@ -144,6 +145,7 @@ class Listener:
         self._arrived = 0
         self._progress_at = self._looked_at = now()
         self._reading = reading
+        self._asked_at: float | None = None
         self._seq = 0
         self._gap = False
         self._behind_frames = 0
@@ -256,16 +258,22 @@ class Listener:
         return self._transport.get_write_buffer_size()
 
     def _stuck(self, now: float) -> bool:
-        """Whether the peer's kernel takes sound for nobody; asks by a ping where a WebSocket's peer is silent."""
+        """Whether the peer's kernel takes sound for nobody."""
         if self._reading is None or now - self._looked_at < LOOK_SECONDS:
             return False
         self._looked_at = now
         self._reading.look()
-        if self._websocket and self._reading.silent_seconds > PING_SECONDS:
+        return self._reading.stuck_seconds > STALL_SECONDS or (self._websocket and not self._answers(now))
+
+    def _answers(self, now: float) -> bool:
+        """Whether the peer still says something, if asked: never behind sound that waits, for lines are slow."""
+        if self._reading is None or self._reading.silent_seconds <= PING_SECONDS or self._buffered():
+            self._asked_at = None
+        elif self._asked_at is None:
+            self._asked_at = now
             self._transport.write(PING)
             self._written += len(PING)
-        silent = self._websocket and self._reading.silent_seconds > SILENT_SECONDS
-        return silent or self._reading.stuck_seconds > STALL_SECONDS
+        return self._asked_at is None or now - self._asked_at <= ANSWER_SECONDS
 
     def _take(self) -> bytes:
         item = self._queue.popleft()

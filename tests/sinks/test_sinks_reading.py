@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from test_sinks_hub import Bench, FakeTransport, run
 
 from ambient.sinks.framing import websocket_text
-from ambient.sinks.listener import PING_SECONDS, SILENT_SECONDS, STALL_SECONDS, Ended, Listener
+from ambient.sinks.listener import ANSWER_SECONDS, PING_SECONDS, STALL_SECONDS, Ended, Listener
+from ambient.sinks.protocol import Codec
 from ambient.sinks.reading import Peer, Reading, peer_of
 
 BUFFER = 128 * 1024
@@ -112,7 +113,39 @@ async def test_a_websocket_that_says_nothing_is_asked_and_cut_off_when_it_does_n
     if answers:
         assert not listener.ended.done() and 30 / (PING_SECONDS + 3) <= pings <= 30 / PING_SECONDS
     else:
-        assert SILENT_SECONDS < bench.now < 10 and transport.aborted
+        assert PING_SECONDS + ANSWER_SECONDS < bench.now < 10 and transport.aborted
+
+
+@run
+async def test_a_server_that_looks_too_seldom_cuts_nobody_off_who_was_not_asked():
+    bench = Bench()
+    peer, transport = FakePeer(), FakeTransport()
+    listener = Listener(transport, lambda: bench.now, websocket_text, reading=Reading(peer, lambda: peer.now))
+    bench.hub.watch(listener)
+    for _ in range(5):
+        peer.now += 9
+        bench.now += 9
+        bench.hub.pump()
+        assert not listener.ended.done() and transport.messages[-1][0] == 9
+        peer.heard_at = peer.now  # the answer
+        bench.now += 2
+        bench.hub.pump()
+
+
+@run
+async def test_a_slow_line_need_not_answer_ahead_of_its_sound():
+    bench = Bench()
+    peer, transport = FakePeer(), FakeTransport()
+    listener = Listener(transport, lambda: bench.now, websocket_text, reading=Reading(peer, lambda: peer.now))
+    listener.codec = Codec.OPUS
+    bench.hub.join(listener, "opus", 0)
+    transport.reading = False
+    for _ in range(20):
+        peer.second(read=1 << 30)
+        await bench.play(50)
+        transport.held = max(1, transport.held - 20_000)
+        bench.hub.pump()
+    assert not listener.ended.done() and not [opcode for opcode, _ in transport.messages if opcode == 9]
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems tell less of a peer")
