@@ -267,7 +267,10 @@ class Listener:
 
     def _answers(self, now: float) -> bool:
         """Whether the peer still says something, if asked: never behind sound that waits, for lines are slow."""
-        if self._reading is None or self._reading.silent_seconds <= PING_SECONDS or self._buffered():
+        silent = self._reading.silent_seconds if self._reading is not None else 0.0
+        if self._asked_at is not None and silent < now - self._asked_at + PING_SECONDS:
+            self._asked_at = None  # it has answered: it had been silent for longer when it was asked
+        if silent <= PING_SECONDS or self._buffered():
             self._asked_at = None
         elif self._asked_at is None:
             self._asked_at = now
