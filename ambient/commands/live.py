@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import logging
 import pathlib
 import shutil
@@ -141,6 +142,8 @@ def _stream(
         for poll in polls:
             poll.start()
         open_doors(given, doors, streams)
+        gc.collect()
+        gc.freeze()  # what is there now stays: full collections, which stop everything, need not look through it
         line = _StatusLine(streams[0], quiet=given.quiet or given.log == "json")
         while not ending.wait(0.5):
             line.update()

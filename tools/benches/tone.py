@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import gc
 import json
 import logging
 import os
@@ -73,6 +74,8 @@ def main() -> None:
     server = Server([(FakeStream("tone"), hub)], port=0, most_listeners=20_000, pushes=pushes)
     server.start()
     began = time.monotonic()
+    gc.collect()
+    gc.freeze()  # as `ambient serve` does
     with PacedSource(hub, make):
         print(json.dumps({"port": server.port, "began": began}), flush=True)
         sys.stdin.read()
