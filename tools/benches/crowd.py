@@ -212,6 +212,8 @@ class Crowd:
                 _, _, _, flags, seq, index, frames = HEADER.unpack_from(data, start)
                 if one.first_at is None:
                     self._heard(one, now)
+                    if one.brief:
+                        return
                 elif flags & DISCONTINUITY or seq != one.seq + 1 or index != one.next:
                     self.gaps += 1
                 one.seq, one.next = seq, index + frames

@@ -73,9 +73,9 @@ def main() -> None:
     pushes = [PushTarget.read(given.push)] if given.push else []
     server = Server([(FakeStream("tone"), hub)], port=0, most_listeners=20_000, pushes=pushes)
     server.start()
-    began = time.monotonic()
     gc.collect()
     gc.freeze()  # as `ambient serve` does
+    began = time.monotonic()
     with PacedSource(hub, make):
         print(json.dumps({"port": server.port, "began": began}), flush=True)
         sys.stdin.read()
