@@ -19,12 +19,14 @@ def reader() -> Reader:
 @pytest.mark.parametrize(
     ("phrase", "near", "far"),
     [
-        pytest.param(
-            "a cloudburst over the rooftops",
-            "heavy rain pouring",
-            "a clock ticking",
-            marks=pytest.mark.xfail(strict=True, reason="known weakness, in the model card: the margin is 0.06"),
-        ),
+        ("a cloudburst over the rooftops", "heavy rain pouring", "a clock ticking"),
+        ("a rivulet", "a small stream over stones", "a machine humming"),
+        ("wasps", "bees buzzing", "rain falling"),
+        ("a ring road", "traffic on a road", "birds singing"),
+        ("a squall", "howling wind", "people chatting in a bar"),
+        ("the tide coming in", "ocean waves on a beach", "a clock ticking"),
+        ("birds waking up", "dawn chorus of many birds", "a car engine idling"),
+        ("a tram", "inside a train carriage", "ocean waves on a beach"),
         ("railway carriage rattling along", "inside a train", "birds singing"),
         ("nightingales at sunrise", "songbirds chirping at dawn", "a machine humming"),
         ("breakers rolling in from the Atlantic", "ocean waves on a beach", "a crackling fire"),
