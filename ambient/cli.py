@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from ambient import __version__
 from ambient.errors import AmbientError, SceneError
+from ambient.logs import STYLES, set_up
 
 if TYPE_CHECKING:
     from ambient.sinks.icecast import PushTarget
@@ -143,6 +144,9 @@ def _live_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, metavar="S", help="seed of every random choice (default: the scene's)")
     parser.add_argument("--sound-device", metavar="NAME|N", help="sound card, as `ambient devices` lists them")
     parser.add_argument("--quiet", action="store_true", help="no status line")
+    parser.add_argument(
+        "--log", choices=STYLES, default="text", help="how to log: lines to read, or JSON, an object a line"
+    )
     parser.add_argument(
         "--state",
         type=pathlib.Path,
@@ -366,26 +370,32 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _say(style: str, message: str) -> None:
+    """Why the command ends: as a line of the log where something else reads that."""
+    if style == "json":
+        logging.getLogger("ambient").critical(message)
+    else:
+        print(message, file=sys.stderr)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit code."""
     parser = build_parser()
     given = parser.parse_args(arguments)
-    level = logging.DEBUG if given.verbose else logging.INFO
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    for chatty in ("aiohttp.access", "matplotlib", "asyncio", "websockets"):  # the last would log tokens
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    style = getattr(given, "log", "text")
+    set_up(style, given.verbose)
     try:
         module = importlib.import_module(f"ambient.commands.{given.module}")
         return int(module.run(given))
     except SceneError as error:
         if given.traceback:
             raise
-        print(error, file=sys.stderr)
+        _say(style, str(error))
         return 1
     except AmbientError as error:
         if given.traceback:
             raise
-        print(f"ambient {given.command}: {error}", file=sys.stderr)
+        _say(style, f"ambient {given.command}: {error}")
         return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

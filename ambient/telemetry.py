@@ -5,14 +5,15 @@ Pure functions of the streams' statuses, so that what they say can be tested wit
 
 from __future__ import annotations
 
+import datetime
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from ambient import __version__
 
-__all__ = ["StreamReport", "icecast_status", "metrics", "playlist"]
+__all__ = ["Mount", "StreamReport", "icecast_status", "metrics", "playlist"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,21 @@ class StreamReport:
     listeners: int
     dropped_frames: int
     encoder_restarts: int
+    listeners_of: Mapping[str, int] = field(default_factory=dict)
+    """By encoder."""
+    most_listeners: Mapping[str, int] = field(default_factory=dict)
+    """At once, by encoder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """What a stream is under one ending, as radio tools see it."""
+
+    ending: str
+    encoder: str
+    media_type: str
+    kilobits: int | None
+    """A second; None where it depends on the sound."""
 
 
 _COUNTERS = {
@@ -93,22 +109,41 @@ def metrics(reports: Iterable[StreamReport]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def icecast_status(reports: Iterable[StreamReport], base: str, formats: Mapping[str, str]) -> dict[str, Any]:
-    """The shape of Icecast's ``/status-json.xsl``. ``base``: the server's URL; ``formats``: ending to media type."""
+def icecast_status(
+    reports: Iterable[StreamReport], base: str, mounts: Sequence[Mount], since: datetime.datetime
+) -> dict[str, Any]:
+    """The shape of Icecast's ``/status-json.xsl``. ``base``: the server's URL; ``since``: when it began.
+
+    Listeners are those of each mount, because tools add them up; those on WebSockets have none.
+    """
+    began = since.isoformat(timespec="seconds")
     source = [
         {
-            "server_name": report.name,
-            "server_type": media_type,
-            "listenurl": f"{base}/listen/{report.name}.{ending}",
-            "listeners": report.listeners,
-            "title": str(report.status.get("state") or ""),
-            "samplerate": 48_000,
+            "audio_info": "samplerate=48000;channels=2" + (f";bitrate={mount.kilobits}" if mount.kilobits else ""),
+            **({"bitrate": mount.kilobits} if mount.kilobits else {}),
             "channels": 2,
+            "genre": "ambient",
+            "listener_peak": report.most_listeners.get(mount.encoder, 0),
+            "listeners": report.listeners_of.get(mount.encoder, 0),
+            "listenurl": f"{base}/listen/{report.name}.{mount.ending}",
+            "samplerate": 48_000,
+            "server_description": "a generated soundscape",
+            "server_name": report.name,
+            "server_type": mount.media_type,
+            "stream_start_iso8601": began,
+            "title": str(report.status.get("state") or ""),
         }
         for report in reports
-        for ending, media_type in formats.items()
+        for mount in mounts
     ]
-    return {"icestats": {"server_id": f"Ambient {__version__}", "host": re.sub(r"^\w+://", "", base), "source": source}}
+    return {
+        "icestats": {
+            "host": re.sub(r"^\w+://", "", base),
+            "server_id": f"Ambient {__version__}",
+            "server_start_iso8601": began,
+            "source": source,
+        }
+    }
 
 
 def playlist(name: str, base: str) -> str:

@@ -8,6 +8,8 @@
     change       from firing an event that changes the state until beds made for the new prompts are heard
     scene        a day simulated, a large scene loaded and checked, `ambient check`, the state machine's step
     families     one denoising step of each big family at its published size, with random weights
+    rest         how soon a stream that rests is heard again
+    listeners    how many listeners one core serves and what each costs, beside Icecast 2 where that is installed
     block        what the engine itself takes for 20 ms of the forest, and the limiter's and meter's share
 
 Beside the clip stands the physical limit: its floating-point operations over what a matrix product of the same kind
@@ -416,6 +418,20 @@ def families() -> dict[str, Any]:
     return families()
 
 
+def listeners() -> dict[str, Any]:
+    """A server with a tone on one core, a crowd of raw sockets on another."""
+    from benches.listeners import listeners
+
+    return listeners()
+
+
+def rest() -> dict[str, Any]:
+    """The engine without a model, resting until somebody connects."""
+    from benches.rest import rest
+
+    return rest()
+
+
 BENCHES: dict[str, Callable[[], dict[str, Any]]] = {
     "clip": clip,
     "render": render,
@@ -426,6 +442,8 @@ BENCHES: dict[str, Callable[[], dict[str, Any]]] = {
     "block": block,
     "scene": scene,
     "families": families,
+    "listeners": listeners,
+    "rest": rest,
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import logging
 import pathlib
 import shutil
@@ -135,14 +136,19 @@ def _stream(
                 pushes=given.pushes,
             )
             server.start()
-            print(f"listening page: {server.url} ({server.exposure})", file=sys.stderr)
+            if given.log == "json":
+                log.info("listening page: %s (%s)", server.url, server.exposure, extra={"url": server.url})
+            else:
+                print(f"listening page: {server.url} ({server.exposure})", file=sys.stderr)
         polls = weather_polls(given, [(scene, stream) for (_, scene), stream in zip(scenes, streams, strict=True)])
         for stream in streams:
             stream.start()
         for poll in polls:
             poll.start()
         open_doors(given, doors, streams)
-        line = _StatusLine(streams[0], quiet=given.quiet)
+        gc.collect()
+        gc.freeze()  # what is there now stays: full collections, which stop everything, need not look through it
+        line = _StatusLine(streams[0], quiet=given.quiet or given.log == "json")
         while not ending.wait(0.5):
             line.update()
             if given.reload:

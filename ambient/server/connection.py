@@ -10,13 +10,17 @@ from typing import cast
 
 from aiohttp import web
 
+from ambient.sinks.framing import chunk
 from ambient.sinks.hub import Hub
-from ambient.sinks.listener import TRANSPORT_BYTES, Ended, Listener, chunk
+from ambient.sinks.listener import TRANSPORT_BYTES, Ended, Listener
+from ambient.sinks.reading import Reading, peer_of
 
 __all__ = ["body_of", "listening"]
 
 SOCKET_BYTES = 128 * 1024
-"""Kernel's send buffer: what a client that does not read can hold on to, beside its queue."""
+"""Kernel's send buffer, for lines with a long way."""
+UNSENT_BYTES = 32 * 1024
+"""What the kernel takes beyond that which is on its way: the rest waits in the queue, whose oldest can be dropped."""
 
 
 def body_of(request: web.Request) -> Callable[[bytes], bytes]:
@@ -36,10 +40,14 @@ async def listening(
     if transport is None:
         raise ConnectionResetError("the client is gone")
     transport.set_write_buffer_limits(high=TRANSPORT_BYTES)
+    sock = transport.get_extra_info("socket")
     with contextlib.suppress(OSError):
-        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BYTES)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BYTES)
+        if hasattr(socket, "TCP_NOTSENT_LOWAT"):  # Linux, macOS
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
     loop = asyncio.get_running_loop()
-    listener = Listener(transport, loop.time, text, epoch=hub.epoch, body=body)
+    reading = Reading(lambda: peer_of(sock), loop.time)
+    listener = Listener(transport, loop.time, text, epoch=hub.epoch, body=body, reading=reading)
     try:
         yield listener
     finally:

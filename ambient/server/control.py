@@ -14,7 +14,7 @@ from ambient.server.gate import CHALLENGE, RIGHTS
 from ambient.server.openapi import document
 from ambient.server.streams import Streams, answer, refusal
 from ambient.server.tokens import TICKET_SECONDS, Rights
-from ambient.sinks.listener import server_sent_event
+from ambient.sinks.framing import server_sent_event
 from ambient.sinks.protocol import read_object
 from ambient.sinks.steering import Limits
 

@@ -38,6 +38,10 @@ log = logging.getLogger("ambient.server")
 STATE_SECONDS = 0.2
 """Eager listeners get the stream's state so often, the others every fifth time."""
 MOST_LISTENERS = 5000
+AT_ONCE = 8
+"""Connections that are taken in at once, before sound has its turn again."""
+WAITING = 1024
+"""Those that wait in the system until then."""
 REQUEST_SECONDS = 10.0
 """A connection that has not made a whole request by then is dropped."""
 
@@ -160,8 +164,11 @@ class Server:
         try:
             await runner.setup()
             listening = await loop.create_server(
-                lambda: self._connection(runner), self._host or None, self._port, backlog=1024, reuse_address=True
+                lambda: self._connection(runner), self._host or None, self._port, backlog=AT_ONCE, reuse_address=True
             )
+            for sock in listening.sockets:
+                with sock.dup() as same:
+                    same.listen(WAITING)  # asyncio would take in as many at once as may wait
         except OSError as error:
             await runner.cleanup()
             report(error)
@@ -223,7 +230,8 @@ class Server:
             await asyncio.sleep(STATE_SECONDS)
             tick += 1
             for name, (control, hub) in self._streams.items():
-                hub.pump()
+                if tick % 5 == 0:
+                    hub.pump()
                 if scenes[name] != (scene := control.describe()):
                     scenes[name] = scene
                     hub.tell(build("scene", scene))

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import datetime
+
 from aiohttp import web
 
 from ambient.server.http_audio import HTTP_FORMATS
 from ambient.server.streams import Streams, answer
-from ambient.telemetry import StreamReport, icecast_status, metrics
+from ambient.sinks.encoders import KILOBITS
+from ambient.telemetry import Mount, StreamReport, icecast_status, metrics
 
 __all__ = ["MonitorDoor"]
 
+MOUNTS = [
+    Mount(ending, encoder, media_type, KILOBITS.get(encoder)) for ending, (encoder, media_type) in HTTP_FORMATS.items()
+]
 READY_SECONDS = 2.0
 """Sound older than that is no stream."""
 
@@ -20,6 +26,7 @@ class MonitorDoor:
     def __init__(self, streams: Streams) -> None:
         self._streams = streams
         self._draining = False
+        self._since = datetime.datetime.now(datetime.UTC)
 
     def drain(self) -> None:
         """The server stops soon: it is not ready for anybody any more."""
@@ -36,7 +43,15 @@ class MonitorDoor:
 
     def _reports(self) -> list[StreamReport]:
         return [
-            StreamReport(name, control.status(), hub.listeners, hub.dropped_frames, hub.encoder_restarts)
+            StreamReport(
+                name,
+                control.status(),
+                hub.listeners,
+                hub.dropped_frames,
+                hub.encoder_restarts,
+                hub.listeners_of,
+                hub.most_listeners,
+            )
             for name, (control, hub) in self._streams.items()
         ]
 
@@ -46,8 +61,8 @@ class MonitorDoor:
         )
 
     async def _radio_status(self, request: web.Request) -> web.StreamResponse:
-        types = {ending: media_type for ending, (_, media_type) in HTTP_FORMATS.items()}
-        return answer(icecast_status(self._reports(), f"{request.scheme}://{request.host}", types))
+        base = f"{request.scheme}://{request.host}"
+        return answer(icecast_status(self._reports(), base, MOUNTS, self._since))
 
     async def _health(self, request: web.Request) -> web.StreamResponse:
         return web.Response(text="ok\n")

@@ -16,7 +16,8 @@ from ambient.server.gate import BAD_TOKEN, RETRY_AFTER_SECONDS, RIGHTS
 from ambient.server.streams import Streams
 from ambient.server.tokens import Rights
 from ambient.sinks.conversation import Conversation
-from ambient.sinks.listener import Ended, websocket_text
+from ambient.sinks.framing import websocket_text
+from ambient.sinks.listener import Ended, cut_off
 from ambient.sinks.protocol import HELLO_SECONDS, MAX_MESSAGE_BYTES, SUBPROTOCOL, Close, build
 from ambient.sinks.steering import Limits
 
@@ -129,4 +130,4 @@ class WebSocketDoor:
         except (TimeoutError, ConnectionError, RuntimeError):
             transport = self._sockets.get(ws)
             if transport is not None:
-                cast(asyncio.WriteTransport, transport).abort()
+                cut_off(cast(asyncio.WriteTransport, transport))

@@ -17,6 +17,7 @@ from ambient.messages import BLOCK_FRAMES, CHANNELS, RATE, Audio
 
 __all__ = [
     "ENCODERS",
+    "KILOBITS",
     "AacEncoder",
     "Encoder",
     "F32Encoder",
@@ -34,6 +35,7 @@ OPUS_BITS_PER_SECOND = 128_000
 MP3_BITS_PER_SECOND = 192_000
 AAC_BITS_PER_SECOND = 160_000
 MP3_FRAME = 1152
+PAGE_FRAMES = RATE // 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,6 +311,8 @@ class OggOpusEncoder(_AvEncoder):
     """
 
     def __init__(self, start_frame: int = 0, bits_per_second: int = OPUS_BITS_PER_SECOND) -> None:
+        self._waiting: list[Audio] = []
+        self._waiting_frames = 0
         self._pages: list[bytes] = []
         self._granule = 0
         options = {"frame_duration": "20", "application": "audio", "vbr": "on"}
@@ -321,14 +325,26 @@ class OggOpusEncoder(_AvEncoder):
         """The two header pages."""
         return self._header
 
+    def encode(self, audio: Audio) -> list[Packet]:
+        """The pages that the next frames complete. A page is encoded at once: woken for every block, the encoder costs
+        three times as much."""
+        self._waiting.append(audio)
+        self._waiting_frames += len(audio)
+        return self._encode_waiting() if self._waiting_frames >= PAGE_FRAMES else []
+
+    def _encode_waiting(self) -> list[Packet]:
+        audio = np.concatenate(self._waiting) if self._waiting else self._held[:0]
+        self._waiting, self._waiting_frames = [], 0
+        return super().encode(audio)
+
     def flush(self) -> list[Packet]:
         """The last page, which ends the stream."""
-        packets = super().flush()
+        packets = self._encode_waiting() + super().flush()
         self._container.close()
         return packets + [self._packet(*page) for page in self._taken()]
 
     def _open(self, codec: str, bits_per_second: int, options: dict[str, str]) -> Any:
-        pages = {"page_duration": "100000", "flush_packets": "1"}
+        pages = {"page_duration": str(1_000_000 * PAGE_FRAMES // RATE), "flush_packets": "1"}
         self._container: Any = self._av.open(_Writer(self._pages.append), "w", format="ogg", options=pages)
         stream: Any = self._container.add_stream(codec, rate=RATE, layout="stereo", options=options)
         stream.bit_rate, stream.codec_context.format = bits_per_second, self._format
@@ -371,6 +387,15 @@ ENCODERS: dict[str, Callable[[int], Encoder]] = {
     "flac": FlacEncoder,
 }
 """By name: makes an encoder whose first frame is the given clock frame. ``NAME/60``: in packets of 60 ms."""
+
+
+KILOBITS = {
+    "mp3": MP3_BITS_PER_SECOND // 1000,
+    "ogg": OPUS_BITS_PER_SECOND // 1000,
+    "aac": AAC_BITS_PER_SECOND // 1000,
+    "wav": RATE * CHANNELS * 16 // 1000,
+}
+"""A second, of formats that HTTP streams come in, where the sound has no say in it."""
 
 
 def _add_lengths(milliseconds: int) -> None:

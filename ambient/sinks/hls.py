@@ -6,12 +6,13 @@ Packed audio (3.4): each segment is a run of ADTS frames behind an ID3 tag that 
 from __future__ import annotations
 
 import collections
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ambient.messages import RATE
+from ambient.sinks.framing import Sound
 from ambient.sinks.hub import Hub
-from ambient.sinks.listener import Ended, Sound
+from ambient.sinks.listener import Ended
 from ambient.sinks.protocol import Flags
 
 __all__ = ["SEGMENT_FRAMES", "Segmenter"]
@@ -106,6 +107,11 @@ class Segmenter:
             self._keep(_Segment(self._number, _timestamp(self._start_frame) + b"".join(self._parts), self._breaks))
             self._number += 1
             self._parts, self._frames, self._breaks = [], 0, False
+
+    def push_all(self, sounds: Sequence[Sound]) -> None:
+        """Takes several ADTS frames."""
+        for sound in sounds:
+            self.push(sound)
 
     def push_text(self, text: str) -> None:
         """Nothing: players read the playlist."""

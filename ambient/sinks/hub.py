@@ -13,7 +13,8 @@ from collections.abc import Callable
 from ambient.errors import SinkError
 from ambient.messages import BLOCK_FRAMES, RATE, Block, SceneEvent
 from ambient.sinks.encoders import ENCODERS, Encoder
-from ambient.sinks.listener import Ended, Receiver, Sound
+from ambient.sinks.framing import Sound
+from ambient.sinks.listener import Ended, Receiver
 from ambient.sinks.protocol import Flags
 
 __all__ = ["Hub"]
@@ -51,6 +52,9 @@ class Hub:
         """Called on the event loop for every scene event, in the block in which it falls."""
         self.blocks = 0
         self.encoder_restarts = 0
+        self.most_listeners: dict[str, int] = {}
+        """How many heard it at once, at most, in each format."""
+        self._dropped_before = 0
         self.client_underruns = 0
         """Times that listeners' buffers ran empty, as far as they say."""
 
@@ -97,14 +101,19 @@ class Hub:
         return sum(len(f.listeners) for f in self._feeds.values())
 
     @property
+    def listeners_of(self) -> dict[str, int]:
+        """How many hear it in each format now."""
+        return {name: len(feed.listeners) for name, feed in self._feeds.items()}
+
+    @property
     def connected(self) -> int:
         """How many hear the stream or watch it."""
         return self.listeners + len(self._watchers)
 
     @property
     def dropped_frames(self) -> int:
-        """Frames that the listeners now connected missed, in all."""
-        return sum(one.dropped_frames for f in self._feeds.values() for one in f.listeners)
+        """Frames that listeners missed, those who have left included."""
+        return self._dropped_before + sum(feed.dropped_frames for feed in self._feeds.values())
 
     @property
     def newest_frame(self) -> int | None:
@@ -133,25 +142,24 @@ class Hub:
         recent = list(feed.recent)
         if since is not None and self.holds(format_name, since):
             burst = [s for s in recent if s.packet.end_frame > since]
-            late = Flags.NONE
         else:
             burst, held = [], 0
             for sound in reversed(recent):
                 if held >= burst_frames:
                     break
-                burst.append(sound)
+                burst.append(sound.past)
                 held += sound.packet.frames
             burst.reverse()
-            late = Flags.BURST
-        feed.listeners[listener] = None
-        for sound in burst:
-            listener.push(Sound(sound.packet, sound.flags | late))
+        feed.listeners[listener] = listener.dropped_frames
+        self.most_listeners[format_name] = max(len(feed.listeners), self.most_listeners.get(format_name, 0))
+        listener.push_all(burst)
         return sum(s.packet.frames for s in burst)
 
     def leave(self, listener: Receiver) -> None:
         """Removes a listener; an encoder that nobody listens to is dropped. Idempotent."""
         for feed in self._feeds.values():
-            feed.listeners.pop(listener, None)
+            if (before := feed.listeners.pop(listener, None)) is not None:
+                self._dropped_before += listener.dropped_frames - before
         self._watchers.pop(listener, None)
         self._drop_idle()
 
@@ -237,6 +245,7 @@ class Hub:
             whole = False
         if not whole:
             del self._feeds[name]
+            self._dropped_before += feed.dropped_frames
             for listener in list(feed.listeners):
                 listener.end(Ended.GONE)
 
@@ -250,7 +259,13 @@ class _Feed:
         self._marks = Flags.NONE
         self._kept_frames = 0
         self.recent: collections.deque[Sound] = collections.deque()
-        self.listeners: dict[Receiver, None] = {}
+        self.listeners: dict[Receiver, int] = {}
+        """With the frames that each had missed before it came here."""
+
+    @property
+    def dropped_frames(self) -> int:
+        """Frames that those who listen have missed here."""
+        return sum(listener.dropped_frames - before for listener, before in self.listeners.items())
 
     @property
     def header(self) -> bytes:
@@ -293,5 +308,5 @@ class _Feed:
             self._kept_frames += packet.frames
             while self._kept_frames - self.recent[0].packet.frames > HISTORY_BLOCKS * BLOCK_FRAMES:
                 self._kept_frames -= self.recent.popleft().packet.frames
-            for listener in list(self.listeners):
+            for listener in self.listeners:  # nobody joins or leaves meanwhile: whoever ends is let go later
                 listener.push(sound)

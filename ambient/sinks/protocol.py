@@ -25,6 +25,7 @@ __all__ = [
     "HEADER_FIELDS",
     "HELLO_SECONDS",
     "MAX_MESSAGE_BYTES",
+    "SEQ_AT",
     "SERVER_TYPES",
     "SUBPROTOCOL",
     "VERSION",
@@ -71,6 +72,8 @@ HEADER_FIELDS = (
 """Name, type, format character of :mod:`struct`, meaning."""
 _HEADER = struct.Struct("<" + "".join(code for _, _, code, _ in HEADER_FIELDS))
 HEADER_BYTES = _HEADER.size
+SEQ_AT = struct.calcsize("<" + "".join(code for _, _, code, _ in HEADER_FIELDS[:4]))
+"""Where ``seq`` is: all that differs between the listeners of a stream."""
 _AUDIO = 0
 
 CLIENT_TYPES = tuple(kind.name for kind in CLIENT_MESSAGES)

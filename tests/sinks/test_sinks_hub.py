@@ -14,18 +14,9 @@ from hypothesis import strategies as st
 from ambient.errors import SinkError
 from ambient.messages import BLOCK_FRAMES, RATE, Block, SceneEvent
 from ambient.sinks.encoders import ENCODERS, F32Encoder, Packet
+from ambient.sinks.framing import Sound, chunk, websocket_frame, websocket_text
 from ambient.sinks.hub import Hub
-from ambient.sinks.listener import (
-    QUEUE_BYTES,
-    STALL_SECONDS,
-    TRANSPORT_BYTES,
-    Ended,
-    Listener,
-    Sound,
-    chunk,
-    websocket_frame,
-    websocket_text,
-)
+from ambient.sinks.listener import QUEUE_BYTES, STALL_SECONDS, TRANSPORT_BYTES, Ended, Listener
 from ambient.sinks.protocol import Codec, Flags, Frame, unpack_frame
 from ambient.testing import IndexCodedSource
 
@@ -52,20 +43,30 @@ class FakeTransport:
     def abort(self) -> None:
         self.aborted = True
 
+    def get_extra_info(self, name: str) -> None:
+        """There is no socket."""
+
+    @property
+    def messages(self) -> list[tuple[int, bytes]]:
+        return unwrap(b"".join(self.taken))
+
     @property
     def frames(self) -> list[Frame]:
-        return [unpack_frame(payload) for opcode, payload in map(unwrap, self.taken) if opcode == 2]
+        return [unpack_frame(payload) for opcode, payload in self.messages if opcode == 2]
 
 
-def unwrap(data: bytes) -> tuple[int, bytes]:
-    """Opcode and payload of an unmasked WebSocket frame."""
-    size, start = data[1], 2
-    if size >= 126:
-        start = 4 if size == 126 else 10
-        size = int.from_bytes(data[2:start], "big")
-    assert len(data) == start + size
-    assert data[0] & 0xF0 == 0x80
-    return data[0] & 15, data[start:]
+def unwrap(data: bytes) -> list[tuple[int, bytes]]:
+    """Opcodes and payloads of unmasked WebSocket frames."""
+    found, at = [], 0
+    while at < len(data):
+        size, start = data[at + 1], at + 2
+        if size >= 126:
+            start = at + (4 if size == 126 else 10)
+            size = int.from_bytes(data[at + 2 : start], "big")
+        assert data[at] & 0xF0 == 0x80 and start + size <= len(data)
+        found.append((data[at] & 15, data[start : start + size]))
+        at = start + size
+    return found
 
 
 FRAMINGS = [
@@ -127,6 +128,31 @@ async def test_a_listener_gets_the_recent_past_and_then_every_frame():
     assert all(f.flags == Flags.NONE for f in frames[25:])
     assert (indices(frames) == np.arange(95 * BLOCK_FRAMES, 220 * BLOCK_FRAMES)).all()
     assert {f.epoch for f in frames} == {bench.hub.epoch}
+
+
+@run
+async def test_a_packet_is_framed_once_for_all_and_the_past_comes_in_one_piece():
+    bench = Bench()
+    await bench.play(100)
+    http = [FakeTransport() for _ in range(3)]
+    for transport in http:
+        bench.hub.join(Listener(transport, lambda: bench.now, None), "f32le", RATE // 10)
+    assert all(len(transport.taken) == 1 for transport in http)
+    await bench.play(5)
+    for pieces in zip(*(transport.taken[1:] for transport in http), strict=True):
+        assert pieces[0][:6] == b"1e00\r\n" and all(piece is pieces[0] for piece in pieces)
+
+
+@run
+async def test_listeners_of_one_packet_count_their_own_frames():
+    bench = Bench()
+    _, early = bench.listener(burst_frames=0)
+    await bench.play(10)
+    _, late = bench.listener(burst_frames=0)
+    await bench.play(10)
+    assert [f.seq for f in early.frames] == list(range(20)) and [f.seq for f in late.frames] == list(range(10))
+    for one, other in zip(early.frames[10:], late.frames, strict=True):
+        assert (one.sample_index, one.epoch, one.payload) == (other.sample_index, other.epoch, other.payload)
 
 
 @run
@@ -270,6 +296,20 @@ async def test_the_streams_clock_is_free_of_the_jitter_of_blocks():
 
 
 @run
+async def test_dropped_frames_are_counted_for_good():
+    bench = Bench()
+    listener, transport = bench.listener()
+    transport.reading = False
+    await bench.play(150)
+    dropped = listener.dropped_frames
+    assert dropped > 0 and bench.hub.dropped_frames == dropped
+    bench.hub.leave(listener)
+    assert bench.hub.dropped_frames == dropped
+    bench.hub.join(listener, "f32le", 0)
+    assert bench.hub.dropped_frames == dropped  # it is the same listener, in another format
+
+
+@run
 async def test_stalls_are_noticed_without_sound_too():
     bench = Bench()
     listener, transport = bench.listener()
@@ -336,8 +376,8 @@ async def test_events_are_told_in_the_order_of_the_sound():
     await bench.play(3)
     bench.hub.write(IndexCodedSource.block(3, (SceneEvent("event", "thunder", 3 * BLOCK_FRAMES),)))
     await asyncio.sleep(0.01)
-    assert [unwrap(d)[0] for d in transport.taken] == [2, 2, 2, 1, 2]
-    assert unwrap(transport.taken[3])[1] == b"thunder"
+    assert [opcode for opcode, _ in transport.messages] == [2, 2, 2, 1, 2]
+    assert transport.messages[3][1] == b"thunder"
 
 
 @run
@@ -350,12 +390,12 @@ async def test_watchers_get_messages_and_no_sound():
     await bench.play(5)
     bench.hub.tell("to all")
     bench.hub.tell("to the others", eager=False)
-    assert [unwrap(d) for d in transport.taken] == [(1, b"to all")]
+    assert transport.messages == [(1, b"to all")]
     assert (bench.hub.listeners, bench.hub.connected) == (0, 1)
 
 
 @given(st.binary(max_size=70_000))
 def test_framing(data):
-    assert unwrap(websocket_frame(data, 2)) == (2, data)
+    assert unwrap(websocket_frame(data, 2)) == [(2, data)]
     size, _, rest = chunk(data).partition(b"\r\n")
     assert int(size, 16) == len(data) and rest == data + b"\r\n"
