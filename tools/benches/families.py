@@ -29,7 +29,7 @@ class Published:
 
     family: str
     scheduler: str
-    """As the publisher ships it: it says how many steps are usual."""
+    """As it is shipped: Ambient's usual steps go by it."""
     build: Callable[[], Any]
     """Makes its pipeline, without what reads the prompt."""
     meaning: Callable[[Any], dict[str, Any]]
@@ -321,7 +321,7 @@ def _one(name: str) -> dict[str, Any]:
     info = backend.info
     networks = backend._parts
     predict, decode = (_Stopwatch(torch, backend, m) for m in ("_predict", "_decode"))
-    # Lengths in the middle of UNets are halved again and again
+    # UNets halve the length again and again
     latents = round(MODELS[name].latents_per_second * SECONDS) // 8 * 8
     sound = latents * MODELS[name].hop / info.rate
 
