@@ -7,7 +7,7 @@
     live         processor time and memory of `ambient serve` over 40 s, engine and worker together
     change       from firing an event that changes the state until beds made for the new prompts are heard
     scene        a day simulated, a large scene loaded and checked, `ambient check`, the state machine's step
-    families     one denoising step of each big family at its published size, with random weights
+    families     steps and decoder of each big family at its published size, with random weights
     rest         how soon a stream that rests is heard again
     listeners    how many listeners one core serves and what each costs, beside Icecast 2 where that is installed
     block        what the engine itself takes for 20 ms of the forest, and the limiter's and meter's share
@@ -412,7 +412,7 @@ def scene() -> dict[str, Any]:
 
 
 def families() -> dict[str, Any]:
-    """The networks of the big models, each in a process of its own."""
+    """The big models through their backends, each in a process of its own."""
     from benches.families import families
 
     return families()

@@ -17,6 +17,8 @@ __all__ = ["MODELS", "describe", "known_models", "locate"]
 MODELS = pathlib.Path(__file__).resolve().parent.parent / "models"
 """Models that travel in the package: one folder each, in the layout of diffusers checkpoints."""
 _PIPELINE = "AmbiencePipeline"
+_LATENT_FRAMES = (240, 24_000)
+"""Frames of the engine clock that a latent frame may last: 5 ms to half a second."""
 _PROBE = 65_536
 """Bytes at both ends of a weight file that enter the fingerprint: enough to tell two trainings apart, at once."""
 
@@ -70,6 +72,11 @@ def describe(name_or_path: str) -> ModelInfo:
         geometry = family.geometry(folder)
         if geometry.rate != family.rate:
             raise BackendError(f"{folder}: its sound has {geometry.rate} Hz; {family.rate} Hz is expected")
+        if geometry.channels not in (1, 2) or not _LATENT_FRAMES[0] <= geometry.frames_per_latent <= _LATENT_FRAMES[1]:
+            raise BackendError(
+                f"{folder}: its sound has {geometry.channels} channels, and {geometry.hop} samples in a latent frame: "
+                f"that is no {family.name}"
+            )
         return ModelInfo(
             name=name,
             family=family.name,
@@ -85,7 +92,7 @@ def describe(name_or_path: str) -> ModelInfo:
             edge_latents=family.edge_latents,
             path=str(folder),
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, ArithmeticError) as error:
         raise BackendError(
             f"{folder / 'model_index.json'}: the description of the model cannot be used ({error!r})"
         ) from error

@@ -185,6 +185,13 @@ FAMILIES: dict[str, Family] = {
         ),
     )
 }
+_VOCABULARIES: dict[str, tuple[tuple[str, ...], ...]] = {
+    "Roberta": (("tokenizer.json",), ("vocab.json", "merges.txt")),
+    "T5": (("tokenizer.json",), ("spiece.model",)),
+    "Gemma": (("tokenizer.json",), ("tokenizer.model",)),
+    "Vits": (("vocab.json",),),
+}
+"""By the beginning of a tokenizer's class: the files that its words are in, one way or the other."""
 _PIPELINES = {pipeline: family for family in FAMILIES.values() for pipeline in family.pipelines}
 _UNDISTILLED_STEPS = (50, 20)
 """Of Stable Audio 3 before distillation, whose scheduler does not sample stochastically."""
@@ -249,6 +256,8 @@ def check_files(folder: pathlib.Path, family: Family, index: Mapping[str, Any]) 
         inside = folder / part
         if not inside.is_dir() or not any(inside.iterdir()):
             raise BackendError(f"{inside} is missing: the checkpoint is incomplete; {advice_for(folder)}")
+        if part.startswith("tokenizer"):
+            _check_vocabulary(inside, kind, advice_for(folder))
         if part.startswith(("tokenizer", "feature_extractor")):
             continue
         try:
@@ -260,6 +269,15 @@ def check_files(folder: pathlib.Path, family: Family, index: Mapping[str, Any]) 
             raise BackendError(f"{inside / 'config.json'}: it is a {real}, but {family.name} needs {kind}")
         if not [p for pattern in ("*.safetensors", "*.bin") for p in inside.glob(pattern)]:
             raise BackendError(f"{inside} holds no weights: the checkpoint is incomplete; {advice_for(folder)}")
+
+
+def _check_vocabulary(folder: pathlib.Path, kind: str, advice: str) -> None:
+    """Without its words a tokenizer loads all the same, and takes every prompt for nothing. Raises BackendError."""
+    ways = [names for start, names in _VOCABULARIES.items() if kind.startswith(start)]
+    if not any(all((folder / name).is_file() for name in way) for names in ways for way in names):
+        raise BackendError(f"{folder} holds no vocabulary: the checkpoint is incomplete; {advice}")
+    if not (folder / "tokenizer_config.json").is_file():
+        raise BackendError(f"{folder / 'tokenizer_config.json'} is missing: the checkpoint is incomplete; {advice}")
 
 
 def advice_for(folder: pathlib.Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import shutil
 import warnings
 from collections.abc import Callable
 
@@ -24,3 +25,9 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], path
         return made[family]
 
     return folder
+
+
+@pytest.fixture
+def copied(checkpoint: Callable[[str], pathlib.Path], tmp_path: pathlib.Path) -> Callable[[str], pathlib.Path]:
+    """A copy of a family's checkpoint, to be damaged."""
+    return lambda family: pathlib.Path(shutil.copytree(checkpoint(family), tmp_path / family))

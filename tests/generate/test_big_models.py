@@ -1,10 +1,9 @@
-"""The big families, on tiny checkpoints made with the real classes: recipes, tails, mixes, batches, failures."""
+"""The big families, on tiny checkpoints made with the real classes: recipes, tails, mixes, batches, memory."""
 
 from __future__ import annotations
 
 import json
 import pathlib
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -13,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 
-from ambient.errors import BackendError
 from ambient.generate.catalogue import describe
 from ambient.generate.diffusion import DiffusionBackend
 from ambient.generate.loading import load_backend
@@ -306,15 +304,6 @@ def test_half_precision_that_overflows_goes_on_in_full(checkpoint: Folder) -> No
     assert np.isfinite(made.audio).all() and backend._dtype == torch.float32
 
 
-@pytest.fixture
-def copy(checkpoint: Folder, tmp_path: pathlib.Path) -> Callable[[str], pathlib.Path]:
-    return lambda family: pathlib.Path(shutil.copytree(checkpoint(family), tmp_path / family))
-
-
-def change(path: pathlib.Path, **entries: Any) -> None:
-    path.write_text(json.dumps(json.loads(path.read_text()) | entries))
-
-
 def test_a_saved_and_reloaded_checkpoint_makes_the_same_clip(checkpoint: Folder, tmp_path: pathlib.Path) -> None:
     backend = backend_of(checkpoint, "audioldm2")
     backend._pipeline.save_pretrained(tmp_path / "again")
@@ -323,77 +312,11 @@ def test_a_saved_and_reloaded_checkpoint_makes_the_same_clip(checkpoint: Folder,
     np.testing.assert_array_equal(clip(again, request()).audio, clip(backend, request()).audio)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_truncated_weights(copy: Folder, family: str) -> None:
-    folder = copy(family)
-    path = next(folder.glob("vae/*.safetensors"))
-    path.write_bytes(path.read_bytes()[:-1000])
-    info = describe(str(folder))
-    with pytest.raises(BackendError, match=r"vae.*safetensors cannot be read.*copy or download it again"):
-        load_backend(info, device="cpu")
-
-
-def test_weights_that_are_not_finite(copy: Folder) -> None:
-    from safetensors.torch import load_file, save_file
-
-    folder = copy("stable-audio")
-    path = next(folder.glob("transformer/*.safetensors"))
-    weights = load_file(path)
-    next(iter(weights.values())).view(-1)[0] = torch.nan
-    save_file(weights, path, {"format": "pt"})
-    with pytest.raises(BackendError, match="transformer holds weights that are not finite"):
-        load_backend(describe(str(folder)), device="cpu")
-
-
-def test_missing_parts_wrong_classes_unknown_families_and_wrong_rates(copy: Folder) -> None:
-    folder = copy("audioldm")
-    next(folder.glob("unet/*.safetensors")).unlink()
-    with pytest.raises(BackendError, match="unet holds no weights"):
-        describe(str(folder))
-    shutil.rmtree(folder / "unet")
-    with pytest.raises(BackendError, match="unet is missing: the checkpoint is incomplete"):
-        describe(str(folder))
-    change(folder / "vae/config.json", _class_name="AutoencoderOobleck")
-    with pytest.raises(BackendError, match="it is a AutoencoderOobleck, but audioldm needs AutoencoderKL"):
-        describe(str(folder))
-    change(folder / "vae/config.json", _class_name="AutoencoderKL")
-    change(folder / "model_index.json", vocoder=["transformers", "BertModel"])
-    with pytest.raises(BackendError, match="vocoder is BertModel, but audioldm needs SpeechT5HifiGan"):
-        describe(str(folder))
-    change(folder / "model_index.json", _class_name="StableDiffusionPipeline")
-    with pytest.raises(BackendError, match="class StableDiffusionPipeline cannot be played; these can: Ambience"):
-        describe(str(folder))
-    (folder / "model_index.json").write_text("{")
-    with pytest.raises(BackendError, match="model_index"):
-        describe(str(folder))
-    other = copy("stable-audio-3")
-    change(other / "vae/config.json", sampling_rate=8000)
-    with pytest.raises(BackendError, match="its sound has 8000 Hz; 44100 Hz is expected"):
-        describe(str(other))
-
-
-@pytest.mark.parametrize(
-    ("family", "scheduler", "reason"),
-    [
-        ("audioldm", "PNDMScheduler", "takes 19 for 10"),
-        ("audioldm2", "LMSDiscreteScheduler", "would not join"),
-        ("stable-audio", "EDMDPMSolverMultistepScheduler", "cosine schedule"),
-        ("stable-audio-3", "DDIMScheduler", "straight flows"),
-    ],
-)
-def test_schedulers_that_lose_the_tail_are_refused(copy: Folder, family: str, scheduler: str, reason: str) -> None:
-    folder = copy(family)
-    change(folder / "scheduler/scheduler_config.json", _class_name=scheduler)
-    with pytest.raises(
-        BackendError, match=rf"{scheduler} cannot be used for {family}: .*{reason}.*Write \"_class_name\""
-    ):
-        describe(str(folder))
-
-
-def test_the_undistilled_stable_audio_3_takes_more_steps(copy: Folder) -> None:
-    folder = copy("stable-audio-3")
+def test_the_undistilled_stable_audio_3_takes_more_steps(copied: Folder) -> None:
+    folder = copied("stable-audio-3")
     assert describe(str(folder)).steps == 8
-    change(folder / "scheduler/scheduler_config.json", stochastic_sampling=False)
+    config = folder / "scheduler/scheduler_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"stochastic_sampling": False}))
     assert describe(str(folder)).steps == 50
 
 
