@@ -479,6 +479,18 @@ def test_a_connection_that_is_reset_in_the_middle_leaves_nothing_behind(served):
     assert served.get("healthz")[0] == 200
 
 
+def test_clients_that_hang_up_before_the_answer_are_no_errors(served, caplog):
+    for i in range(60):
+        path = ("/ws/v1/forest", "/listen/forest.opus", "/api/v1/streams")[i % 3]
+        upgrade = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n" if i % 3 == 0 else ""
+        key = "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n" if upgrade else ""
+        with socket.create_connection(("127.0.0.1", served.server.port)) as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")  # close sends RST
+            sock.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{upgrade}{key}\r\n".encode())
+    served.until(lambda: served.get("healthz")[0] == 200 and served.hub.connected == 0)
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
 # ---- the end
 
 

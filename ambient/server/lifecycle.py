@@ -252,4 +252,7 @@ class Server:
         """A whole request has come: its connection is not dropped for silence."""
         if (waiting := self._silent.pop(id(request.protocol), None)) is not None:
             waiting.cancel()
-        return await handler(request)
+        try:
+            return await handler(request)
+        except ConnectionResetError:
+            return web.Response(status=499)  # the client has hung up: nobody reads this, and it is no fault of ours
