@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import difflib
 import keyword
+import re
 from collections.abc import Iterable
 
 from ambient.scene.conditions import Condition, ConditionError, parse_condition
-from ambient.scene.model import LayerOverride, Number, Scene, Transition
+from ambient.scene.model import Layer, LayerOverride, Scene, Transition
 from ambient.scene.source import Path, Source
+from ambient.scene.values import Number
 
 __all__ = ["SOURCES", "check_meaning"]
 
 WEATHER = ("weather.rain", "weather.wind", "weather.cloud", "weather.temperature")
-SOURCES = ("sun.elevation", "time.hour", *WEATHER, "mqtt:", "osc:")
-"""What a parameter may come from; those that end in a colon go on with a name."""
+SOURCES = ("sun.elevation", "time.hour", *WEATHER)
+"""What a parameter may come from, beside ``mqtt:TOPIC`` and ``osc:/ADDRESS``."""
+_DOORS = re.compile(r"mqtt:[^#+\0]+(#[^#+\0]+)?|osc:/[^\s#*,?\[\]{}]+")
 
 
 def check_meaning(scene: Scene, source: Source) -> None:
@@ -39,8 +42,12 @@ def check_meaning(scene: Scene, source: Source) -> None:
             if override.scatter is not None and scene.layers.get(layer_name) is not None:
                 if scene.layers[layer_name].scatter is None:
                     source.error((*where, "scatter"), "a bed layer cannot become one of single events in a state")
+    if "previous" in scene.states:
+        source.error(("states", "previous"), "`previous` means the state that was left last", "rename it", key=True)
     _ways(scene, source)
     _flapping(scene, source, conditions)
+    if not any(problem.severity == "error" for problem in source.problems):  # a wrong name leaves the right one idle
+        _idle(scene, source, conditions.values())
 
 
 def _params(scene: Scene, source: Source) -> None:
@@ -51,15 +58,20 @@ def _params(scene: Scene, source: Source) -> None:
             )
         origin = param.source
         if origin is None:
+            if param.stale is not None:
+                source.warning(("params", name, "stale"), "`stale` is the age of an input", "give `from` too")
             continue
         path: Path = ("params", name, "from")
-        known = any(origin == s or (s[-1] == ":" and origin.startswith(s) and len(origin) > len(s)) for s in SOURCES)
-        if not known:
-            near = difflib.get_close_matches(origin, SOURCES[:-2], 1)
-            advice = f"did you mean {near[0]!r}?" if near else f"{', '.join(SOURCES[:-2])}, mqtt:TOPIC, osc:ADDRESS"
-            source.error(path, f"{origin!r} is no input", advice)
+        if origin not in SOURCES and not _DOORS.fullmatch(origin):
+            near = difflib.get_close_matches(origin, SOURCES, 1)
+            forms = "mqtt:TOPIC, mqtt:TOPIC#KEY or osc:/ADDRESS, without wildcards"
+            advice = f"did you mean {near[0]!r}?" if near else f"{', '.join(SOURCES)}, {forms}"
+            source.error(path, f"{origin!r} is no input", forms if origin.startswith(("mqtt:", "osc:")) else advice)
         elif origin.startswith("sun.") and scene.place is None:
             source.error(path, "the sun needs a place", "add `place: {lat: 52.1, lon: 5.7, tz: Europe/Amsterdam}`")
+        elif origin.startswith(("sun.", "time.")) and (param.wander is not None or param.stale is not None):
+            key = "wander" if param.wander is not None else "stale"
+            source.warning(("params", name, key), f"{origin} always speaks: `{key}` does nothing", "drop it")
 
 
 def _events(scene: Scene, source: Source) -> None:
@@ -140,12 +152,12 @@ def _transition(t: Transition, path: Path, scene: Scene, source: Source, conditi
         source.error(where, f"unknown parameter {name!r}", advice, offset=condition.names[name])
     if not missing:
         conditions[path] = condition
-        can, _ = condition.possible({n: (p.range[0], p.range[1]) for n, p in scene.params.items()})
+        can, fails = condition.possible({n: (p.range[0], p.range[1]) for n, p in scene.params.items()})
+        ranges = ", ".join(f"{n} {scene.params[n].range[0]:g} to {scene.params[n].range[1]:g}" for n in condition.names)
         if not can:
-            ranges = ", ".join(
-                f"{n} {scene.params[n].range[0]:g} to {scene.params[n].range[1]:g}" for n in condition.names
-            )
             source.error(where, f"{t.when!r} can never hold", f"the ranges are: {ranges}")
+        elif not fails:
+            source.warning(where, f"{t.when!r} always holds", f"the ranges are: {ranges}")
 
 
 def _ways(scene: Scene, source: Source) -> None:
@@ -180,11 +192,37 @@ def _flapping(scene: Scene, source: Source, conditions: dict[Path, Condition]) -
             other = back[1][2]
             gap = number - other if sign == ">" else other - number
             if gap <= 0:
+                low, high = sorted((number, other))
+                place = f"is {low:g}" if low == high else f"is between {low:g} and {high:g}"
                 source.warning(
                     (*path, "when"),
-                    f"{here!r} and {there!r} hand over to each other where {name} is between {other:g} and {number:g}",
+                    f"{here!r} and {there!r} hand over to each other where {name} {place}",
                     f"leave a gap: {name} > high one way, {name} < low the other",
                 )
+
+
+def _idle(scene: Scene, source: Source, conditions: Iterable[Condition]) -> None:
+    """Parameters that nothing reads, events that do nothing, layers that are never heard."""
+    read = {name for condition in conditions for name in condition.names}
+    parts: list[Layer | LayerOverride] = [*scene.layers.values()]
+    parts += [override for state in scene.states.values() for override in state.layers.values()]
+    read |= {number.by for part in parts for number in part.numbers() if number.by is not None}
+    for name in scene.params:
+        if name not in read:
+            advice = f"such as `intensity: {{by: {name}, curve: [[0, 0], [1, 1]]}}`"
+            source.warning(("params", name), f"nothing reads parameter {name!r}", advice, key=True)
+    ways = [transition for _, transition in _transitions(scene)]
+    for name, event in scene.events.items():
+        if not event.set and event.fire is None and all(t.event != name for t in ways):
+            advice = "give it `set` or `fire`, or let a transition wait for it"
+            source.warning(("events", name), f"event {name!r} does nothing", advice, key=True)
+    fired = {event.fire for event in scene.events.values()} | {t.through for t in ways}
+    for name, layer in scene.layers.items():
+        mutes = [s.layers[name].mute if name in s.layers else None for s in scene.states.values()]
+        if name not in fired and all(layer.mute if mute is None else mute for mute in mutes):
+            source.warning(
+                ("layers", name), f"layer {name!r} is never heard", "let a state say `mute: false`", key=True
+            )
 
 
 def _unknown(source: Source, path: Path, kind: str, name: str, names: Iterable[str], *, key: bool = False) -> None:

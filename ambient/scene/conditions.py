@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import math
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 __all__ = ["Condition", "ConditionError", "parse_condition"]
@@ -91,9 +91,11 @@ def _truth(node: ast.expr, names: dict[str, int]) -> Truth:
         combine = all if every else any
 
         def possible(spans: Mapping[str, Span]) -> tuple[bool, bool]:
-            found = [p[1](spans) for p in parts]
-            can, fails = [f[0] for f in found], [f[1] for f in found]
-            return (all(can), any(fails)) if every else (any(can), all(fails))
+            can, fails = zip(*(p[1](spans) for p in parts), strict=True)
+            if not every:
+                return any(can), all(fails)
+            together = _narrowed(node.values, spans)
+            return all(p[1](together)[0] for p in parts), any(fails)
 
         return (lambda values: combine(p[0](values) for p in parts)), possible
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
@@ -102,6 +104,17 @@ def _truth(node: ast.expr, names: dict[str, int]) -> Truth:
     if isinstance(node, ast.Compare):
         return _comparison(node, names)
     raise ConditionError(node.col_offset, "a comparison is needed here", "such as rain > 0.35")
+
+
+def _narrowed(parts: Sequence[ast.expr], spans: Mapping[str, Span]) -> Mapping[str, Span]:
+    """The ranges in which all thresholds among ``parts`` hold; those that leave nothing stay as they are, crossed."""
+    found = dict(spans)
+    for part in parts:
+        if (threshold := _threshold(part)) is not None and threshold[0] in found:
+            name, sign, number = threshold
+            low, high = found[name]
+            found[name] = (max(low, number), high) if sign == ">" else (low, min(high, number))
+    return found
 
 
 def _comparison(node: ast.Compare, names: dict[str, int]) -> Truth:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from ambient.messages import LIKE
-from ambient.scene.source import Path, Source
+from ambient.scene.source import Source
 
-__all__ = ["expand"]
+__all__ = ["ALONE", "expand"]
+
+ALONE = "(the recording alone)"
+"""Stands for the prompt of a layer that is only `like` a recording."""
 
 _NUMBERS = ("intensity", "level", "width")
 _CYCLE_AFTER = ["5m", "10m"]
+_RANGES = {"sun.elevation": [-90, 90], "time.hour": [0, 24]}
+"""What these inputs say; all others go from 0 to 1 where no range is given."""
 
 
 def expand(source: Source) -> dict[str, Any] | None:
@@ -30,16 +34,19 @@ def expand(source: Source) -> dict[str, Any] | None:
     if isinstance(out.get("events"), dict):
         out["events"] = {k: {} if v is None else v for k, v in out["events"].items()}
     for name, layer in layers.items():
-        layers[name] = _layer({"prompt": layer} if isinstance(layer, str | list) else layer)
+        if isinstance(layer, str | list):
+            source.moved["layers", name, "prompt"] = ("layers", name)
+            layer = {"prompt": layer}
+        layers[name] = _layer(layer)
         if isinstance(layers[name], dict) and "like" in layers[name] and "prompt" not in layers[name]:
-            layers[name]["prompt"] = [{"text": LIKE}]  # the recording alone
+            layers[name]["prompt"] = [{"text": ALONE}]
     beds: list[tuple[str, str]] = []
     for name, state in states.items():
         if isinstance(state, str):
             # a state that is a text is one bed layer named after it, heard in that state alone
             beds.append((name, state))
             states[name] = {"layers": {name: {"mute": False}}}
-            _alias(source, ("layers", name, "prompt"), ("states", name))
+            source.moved["layers", name] = source.moved["layers", name, "prompt"] = ("states", name)
         elif state is None:
             states[name] = {}
         elif isinstance(state, dict):
@@ -65,18 +72,17 @@ def expand(source: Source) -> dict[str, Any] | None:
     return out
 
 
-def _alias(source: Source, new: Path, old: Path) -> None:
-    source.values[new] = source.values[new[:-1]] = source.place(old)
-
-
 def _param(value: Any) -> Any:
     if value is None:
         return {}
     if isinstance(value, str):
-        return {"from": value}
+        value = {"from": value}
     if not isinstance(value, dict):
         return value
     out = dict(value)
+    source = out.get("from")
+    if "range" not in out and isinstance(source, str) and source in _RANGES:
+        out["range"] = _RANGES[source]
     if "smooth" in out and not isinstance(out["smooth"], list):
         out["smooth"] = [out["smooth"]] * 2
     if "wander" in out and isinstance(out["wander"], int | float) and not isinstance(out["wander"], bool):

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ambient.messages import LIKE, LayerMoment, PromptMix, ScatterMoment
-from ambient.scene.model import Layer, LayerOverride, Number, Scene
+from ambient.messages import LayerMoment, PromptMix, ScatterMoment
+from ambient.scene.expand import ALONE
+from ambient.scene.model import Layer, LayerOverride, Scene
+from ambient.scene.values import Number
 
 __all__ = ["LayerMixer"]
 
@@ -220,7 +222,7 @@ def _parts(text: str, settings: str, like: str | None) -> list[tuple[str, float]
     """A text with the settings, a recording, or half of each."""
     if like is None:
         return [(text + settings, 1.0)]
-    return [(like, 1.0)] if text == LIKE else [(text + settings, 0.5), (like, 0.5)]
+    return [(like, 1.0)] if text == ALONE else [(text + settings, 0.5), (like, 0.5)]
 
 
 def _range(ends: list[Number], params: Mapping[str, float]) -> tuple[float, float]:

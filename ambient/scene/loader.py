@@ -127,11 +127,12 @@ def _report(source: Source, data: dict[str, Any], fault: Any) -> None:
     """One fault that pydantic found, in our words."""
     path: Path = tuple(fault["loc"])
     kind, context = fault["type"], fault.get("ctx", {})
-    value = fault.get("input")
-    shown = repr(value) if isinstance(value, str | int | float | bool) or value is None else "this"
-    if len(shown) > 60:
-        shown = shown[:57] + "…'"
-    if kind == "extra_forbidden":
+    shown = _shown(fault.get("input"))
+    example = _EXAMPLES.get(str(path[-1]) if path else "", "")
+    if path and path[-1] == "[key]":  # pydantic's word for a key that is wrong itself
+        message, _, advice = str(context.get("error", f"{shown} is no name")).partition("; ")
+        source.error(path[:-1], message, advice or "write 1 to 64 letters, digits, spaces and _", key=True)
+    elif kind == "extra_forbidden":
         known = _fields(path[:-1])
         near = nearest(str(path[-1]), known)
         advice = f"did you mean {near!r}?" if near else f"known here: {', '.join(known)}"
@@ -141,6 +142,9 @@ def _report(source: Source, data: dict[str, Any], fault: Any) -> None:
     elif kind == "value_error":
         message, _, advice = str(context.get("error", fault["msg"])).partition("; ")
         source.error(path, message, advice)
+    elif kind == "model_type" and context.get("class_name") in _TEXT_OR_MAPPING:
+        what = "nothing stands here" if fault.get("input") is None else f"{shown} is neither a text nor a mapping"
+        source.error(path, what, _TEXT_OR_MAPPING[context["class_name"]])
     elif kind == "literal_error":
         choices = context.get("expected", "").replace(" or ", ", ")
         if path == ("scene",):
@@ -157,9 +161,28 @@ def _report(source: Source, data: dict[str, Any], fault: Any) -> None:
         )
     else:
         wanted = next((text for key, text in _TYPES.items() if kind.startswith(key)), fault["msg"])
-        source.error(path, f"{shown} is not {wanted}", _EXAMPLES.get(str(path[-1]) if path else "", ""))
+        if kind.startswith("model") and context.get("class_name") == "Transition":
+            example = "such as {to: night, after: 10m}"
+        source.error(path, f"{shown} is not {wanted}", example)
 
 
+def _shown(value: Any) -> str:
+    """A value as the file has it."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return str(value).lower()
+    shown = repr(value) if isinstance(value, str | int | float) else "this"
+    return shown if len(shown) <= 60 else shown[:57] + "…'"
+
+
+_TEXT_OR_MAPPING = {
+    "Layer": "such as `rain: light rain on leaves`, or `rain: {prompt: light rain on leaves, level: -6}`",
+    "LayerOverride": "such as `rain: {mute: true}`",
+    "Rung": "such as `- light rain`, or `- {at: 0.5, text: light rain}`",
+    "State": "such as `night: crickets in the dark`, or `night: {setting: deep night}`",
+}
+"""What may stand in each place, by the part that it is."""
 _TYPES = {
     "float": "a number",
     "int": "a whole number",
@@ -170,7 +193,7 @@ _TYPES = {
     "string": "a text",
     "dict": "a mapping (key: value lines)",
     "model": "a mapping (key: value lines)",
-    "list": "a list such as [1, 2]",
+    "list": "a list",
     "too_short": "long enough: more entries are needed",
     "too_long": "short enough: there are too many entries",
 }
@@ -181,6 +204,14 @@ _EXAMPLES = {
     "to": "name the state that it leads to",
     "curve": "such as [[0, 0], [1, 1]]",
     "range": "such as [0, 1]",
+    "chance": "such as 0.2 for one time in five",
+    "clock": 'such as {start: "06:30", speed: 24}',
+    "place": "such as {lat: 52.1, lon: 5.7, tz: Europe/Amsterdam}",
+    "scatter": "such as {every: [10s, 40s], distance: [20, 80]}",
+    "set": "such as {wind: 1}",
+    "transitions": "such as [{to: night, after: 10m}]",
+    "wander": "such as {depth: 0.3, period: 5m}",
+    "when": "such as rain > 0.35 and wind < 0.7",
     "lat": "such as 52.1",
     "lon": "such as 5.7",
     "mute": "write true or false",
@@ -210,9 +241,14 @@ def _long_prompts(scene: Scene, source: Source) -> None:
     layers: list[tuple[Path, LayerOverride | Layer]] = [(("layers", n), layer) for n, layer in scene.layers.items()]
     for state_name, state in scene.states.items():
         layers += [(("states", state_name, "layers", n), override) for n, override in state.layers.items()]
+    longest = max((state.setting for state in scene.states.values()), key=lambda setting: len(setting.split()))
+    settings = len(scene.setting.split()) + len(longest.split())
     for path, layer in layers:
+        known = scene.layers.get(str(path[-1]))
+        bed = known is None or known.scatter is None
         for i, rung in enumerate(layer.prompt or []):
-            words = len(rung.text.split())
+            words = len(rung.text.split()) + (settings if bed else 0)
             if words > _TOKENS:
+                what = f"the prompt has {words} words" + (" with its settings" if bed and settings else "")
                 advice = f"keep it to about {_TOKENS} words: models read no further"
-                source.warning((*path, "prompt", i), f"the prompt has {words} words", advice)
+                source.warning((*path, "prompt", i), what, advice)

@@ -6,22 +6,35 @@ Shorthands were expanded before (:mod:`ambient.scene.expand`), so every field ha
 from __future__ import annotations
 
 import itertools
-import re
-from collections.abc import Mapping
 from datetime import date
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
 from ambient.errors import Problem
+from ambient.scene.values import (
+    STRICT,
+    ClockTime,
+    Duration,
+    DurationPair,
+    Name,
+    Number,
+    NumberPair,
+    Pair,
+    Setting,
+    Text,
+    ordered,
+    ordered_angles,
+    ordered_numbers,
+    pair_of,
+)
 
 __all__ = [
     "Clock",
     "Event",
     "Layer",
     "LayerOverride",
-    "Number",
     "Param",
     "Place",
     "Rung",
@@ -31,100 +44,13 @@ __all__ = [
     "State",
     "Transition",
     "Wander",
-    "duration",
 ]
-
-_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h)$")
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_CLOCK = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])$")
-
-
-def duration(value: Any) -> float:
-    """Seconds of a text such as ``90s``. Raises ValueError without a unit."""
-    if isinstance(value, str) and (found := _DURATION.match(value.strip())):
-        return float(found[1]) * _UNITS[found[2]]
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        raise ValueError(f"a duration needs a unit; write {value:g}s, or {value:g}m for minutes")
-    raise ValueError(f"{value!r} is no duration; write a number and ms, s, m or h, such as 90s")
-
-
-def clock_minutes(value: Any) -> float:
-    """Minutes of a clock time such as ``"22:30"``. Raises ValueError."""
-    if isinstance(value, str) and (found := _CLOCK.match(value.strip())):
-        return int(found[1]) * 60 + int(found[2])
-    raise ValueError(f'{value!r} is no clock time; write "HH:MM", such as "22:30"')
-
-
-Duration = Annotated[float, BeforeValidator(duration)]
-Text = Annotated[str, Field(min_length=1, max_length=2000)]
-Name = Annotated[str, Field(min_length=1, max_length=64)]
-Pair = Annotated[list[float], Field(min_length=2, max_length=2)]
-DurationPair = Annotated[list[Duration], Field(min_length=2, max_length=2)]
-ClockTime = Annotated[float, BeforeValidator(clock_minutes)]
-
-
-def _ordered(pair: list[float]) -> list[float]:
-    if pair[0] > pair[1]:
-        raise ValueError(f"the range runs backwards; write [{pair[1]:g}, {pair[0]:g}]")
-    return pair
 
 
 class Part(BaseModel):
-    """Base of all parts: no unknown keys, no changes."""
+    """Base of all parts."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Number(Part):
-    """A number, or one that a parameter drives along a curve, linear between points and held outside."""
-
-    value: float | None = None
-    by: Name | None = None
-    curve: list[Pair] | None = None
-
-    @model_validator(mode="after")
-    def _points(self) -> Number:
-        if self.by is None:
-            return self
-        points = self.curve or []
-        if len(points) < 2:
-            raise ValueError("a curve needs two points or more, such as [[0, 0], [1, 1]]")
-        for before, after in itertools.pairwise(points):
-            if after[0] <= before[0]:
-                raise ValueError(f"curve points must rise from left to right; {after[0]:g} follows {before[0]:g}")
-        return self
-
-    def at(self, params: Mapping[str, float]) -> float:
-        """The number now."""
-        if self.by is None:
-            return self.value or 0.0
-        x, points = params[self.by], self.curve or []
-        if x <= points[0][0]:
-            return points[0][1]
-        for (x0, y0), (x1, y1) in itertools.pairwise(points):
-            if x <= x1:
-                return y0 + (y1 - y0) * (x - x0) / (x1 - x0)
-        return points[-1][1]
-
-    def span(self) -> tuple[float, float]:
-        """Lowest and highest it can be."""
-        if self.by is None:
-            return (self.value or 0.0,) * 2
-        heights = [p[1] for p in self.curve or []]
-        return min(heights), max(heights)
-
-
-NumberPair = Annotated[list[Number], Field(min_length=2, max_length=2)]
-
-
-def _pair(low: float, high: float) -> list[Number]:
-    return [Number(value=low), Number(value=high)]
-
-
-def _ordered_numbers(pair: list[Number]) -> list[Number]:
-    if pair[0].by is None and pair[1].by is None:  # curves may cross: then the lower one is the low end
-        _ordered([pair[0].at({}), pair[1].at({})])
-    return pair
+    model_config = STRICT
 
 
 class Wander(Part):
@@ -151,7 +77,7 @@ class Param(Part):
     wander: Wander | None = None
     stale: Duration | None = None
 
-    _range = field_validator("range")(_ordered)
+    _range = field_validator("range")(ordered)
 
     @model_validator(mode="after")
     def _start_in_range(self) -> Param:
@@ -176,7 +102,7 @@ class Event(Part):
 class Rung(Part):
     """One text of a prompt, at its intensity on a ladder; None for a plain text or a variant."""
 
-    at: float | None = None
+    at: float | None = Field(default=None, ge=0, le=1)
     text: Text
 
 
@@ -184,13 +110,13 @@ class _ScatterFields(Part):
     every: DurationPair | None = None
     rate: Number | None = None
     most: int = Field(default=4, ge=1, le=32)
-    distance: NumberPair = _pair(10.0, 10.0)
-    azimuth: NumberPair = _pair(-90.0, 90.0)
-    gain: NumberPair = _pair(0.0, 0.0)
+    distance: NumberPair = pair_of(10.0, 10.0)
+    azimuth: NumberPair = pair_of(-90.0, 90.0)
+    gain: NumberPair = pair_of(0.0, 0.0)
     bank: int = Field(default=4, ge=1, le=32)
 
-    _every = field_validator("every")(lambda pair: pair if pair is None else _ordered(pair))
-    _ranges = field_validator("distance", "azimuth", "gain")(_ordered_numbers)
+    _ranges = field_validator("distance", "gain")(ordered_numbers)
+    _angles = field_validator("azimuth")(ordered_angles)
 
     @model_validator(mode="after")
     def _within(self) -> Self:
@@ -261,6 +187,14 @@ class _LayerFields(Part):
                 raise ValueError(f"ladder steps must rise; {after:g} follows {before:g}")
         return rungs
 
+    def numbers(self) -> list[Number]:
+        """All numbers that a parameter may drive."""
+        scatter: _ScatterFields | None = getattr(self, "scatter", None)
+        found = [self.intensity, self.level, self.width]
+        if scatter is not None:
+            found += [scatter.rate, *scatter.distance, *scatter.azimuth, *scatter.gain]
+        return [number for number in found if number is not None]
+
 
 class Layer(_LayerFields):
     """One sound of the environment."""
@@ -287,8 +221,6 @@ class Transition(Part):
     chance: float | None = Field(default=None, ge=0, le=1)
     over: Duration = 45.0
     through: Name | None = None
-
-    _after = field_validator("after")(lambda pair: pair if pair is None else _ordered(pair))
 
     @model_validator(mode="after")
     def _trigger(self) -> Transition:
@@ -318,8 +250,8 @@ class Transition(Part):
 class State(Part):
     """A phase of the environment."""
 
-    setting: str = ""
-    layers: dict[str, LayerOverride] = {}
+    setting: Setting = ""
+    layers: dict[Name, LayerOverride] = {}
     stay: Duration | None = None
     warm: bool = False
     transitions: list[Transition] = []
@@ -367,24 +299,31 @@ class Scene(Part):
     scene: Literal[1]
     seed: int = Field(default=0, ge=0, lt=2**63)
     loudness: float = Field(default=-24.0, ge=-60, le=-5)
-    setting: str = ""
-    avoid: str = ""
+    setting: Setting = ""
+    avoid: Setting = ""
     start: str | None = None
     model: str | None = None
     steps: int | None = Field(default=None, ge=1, le=200)
     guidance: float | None = Field(default=None, ge=0, le=30)
     place: Place | None = None
     clock: Clock = Clock()
-    params: dict[str, Param] = {}
-    events: dict[str, Event] = {}
-    layers: dict[str, Layer] = {}
-    states: dict[str, State] = Field(min_length=1)
+    params: dict[Name, Param] = {}
+    events: dict[Name, Event] = {}
+    layers: dict[Name, Layer] = {}
+    states: dict[Name, State] = Field(min_length=1)
     transitions: list[Transition] = []
     name: str = Field(default="", exclude=True)
     warnings: tuple[Problem, ...] = Field(default=(), exclude=True)
     text: str = Field(default="", exclude=True, repr=False)
     folder: str = Field(default="", exclude=True)
     """Where the scene file lies: recordings are looked for from there."""
+
+    @field_validator("scene", mode="before")
+    @classmethod
+    def _number(cls, value: Any) -> Any:
+        if isinstance(value, bool):  # which Python takes for 1
+            raise ValueError("scene format true is not known; begin the file with `scene: 1`")
+        return value
 
     @property
     def first(self) -> str:

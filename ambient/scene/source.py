@@ -38,10 +38,16 @@ class Source:
     keys: dict[Path, tuple[int, int]] = field(default_factory=dict)
     quoted: set[Path] = field(default_factory=set)
     """Texts in quotes: what they say begins one column later."""
+    moved: dict[Path, Path] = field(default_factory=dict)
+    """Where the file has what a shorthand stands for, by the path in full form."""
     problems: list[Problem] = field(default_factory=list)
 
     def place(self, path: Path, key: bool = False) -> tuple[int, int]:
         """Where a path stands, or the nearest part of it that stands somewhere."""
+        for length in range(len(path), 0, -1):
+            if path[:length] in self.moved:
+                path = (*self.moved[path[:length]], *path[length:])
+                break
         while path:
             if key and path in self.keys:
                 return self.keys[path]
@@ -112,32 +118,43 @@ def read_source(file: str, raw: bytes) -> Source:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         said = str(error.problem or error.context or "cannot be read")
+        if error.context_mark is not None and "unexpected end" in said:  # what was not closed begins somewhere
+            line, column = error.context_mark.line + 1, error.context_mark.column + 1
         source.problems.append(Problem(file, line, column, "error", f"this is not YAML: {said}", _hint(said)))
         return source
     except yaml.YAMLError as error:
-        position = getattr(error, "position", 0)
-        line = text[:position].count("\n") + 1
+        before = text[: getattr(error, "position", 0)]
+        line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
         said = str(getattr(error, "reason", error)).splitlines()[0]
-        source.problems.append(Problem(file, line, 1, "error", f"this is not YAML: {said}"))
-        return source
-    if node is None:
-        source.error((), "the file is empty", "a scene needs `scene: 1` and `states:`")
+        advice = "save it as UTF-8 text"
+        source.problems.append(Problem(file, line, column, "error", f"this is not YAML: {said}", advice))
         return source
     budget = [MOST_VALUES]
-    source.data = _plain(node, (), source, budget, 0)
+    source.data = None if node is None else _plain(node, (), source, budget, 0)
     if budget[0] <= 0:
         source.problems.clear()
         source.data = None
         source.error((), f"the file holds more than {MOST_VALUES:,} values", "aliases count each time they are used")
+    elif source.data is None and not source.problems:
+        source.error((), "the file is empty", "a scene needs `scene: 1` and `states:`")
     return source
 
 
+_HINTS = {
+    "'\\t'": "indent with spaces",
+    "mapping values are not allowed": "put text that contains ': ' in quotes",
+    "cannot start any token": "put text that begins so in quotes",
+    "unexpected end": "a quote is opened here and not closed",
+    "but found '<block": "begin the line below the one that it belongs to",
+    "but got '<stream end>'": "a bracket is not closed",
+    "another document": "a file holds one scene",
+    "undefined alias": "a text that begins with * goes in quotes",
+}
+"""What to write, by what the parser says; the first that is found."""
+
+
 def _hint(said: str) -> str:
-    if "tab" in said or "'\\t'" in said:
-        return "indent with spaces"
-    if "mapping values are not allowed" in said:
-        return "put text that contains ': ' in quotes"
-    return ""
+    return next((hint for part, hint in _HINTS.items() if part in said), "")
 
 
 def _plain(node: yaml.Node, path: Path, source: Source, budget: list[int], depth: int) -> Any:

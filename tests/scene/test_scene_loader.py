@@ -113,7 +113,7 @@ MISTAKES = {
         "[5, 9s]",
         "s.yaml:8:40: error: a duration needs a unit; write 5s, or 5m for minutes",
     ),
-    "reversed range": ("[5s, 9s]", "[9s, 5s]", "s.yaml:8:39: error: the range runs backwards; write [5, 9]"),
+    "reversed range": ("[5s, 9s]", "[9s, 5s]", "s.yaml:8:39: error: the range runs backwards; write [5s, 9s]"),
     "bad clock time": (
         "when: wind > 0.7",
         "at: 25:00",
@@ -229,6 +229,72 @@ MISTAKES = {
         "  wind: {start: 0.4}\n  in: {}",
         "s.yaml:4:3: error: 'in' cannot stand in a condition",
     ),
+    "never holds with itself": (
+        "wind > 0.7",
+        "wind > 0.7 and wind < 0.3",
+        "s.yaml:11:36: error: 'wind > 0.7 and wind < 0.3' can never hold; the ranges are: wind 0 to 1",
+    ),
+    "a curve without its parameter": (
+        "{prompt: owl,",
+        "{prompt: owl, intensity: {curve: [[0, 0], [1, 1]]},",
+        "s.yaml:8:33: error: a curve needs a parameter that drives it; add `by: NAME`",
+    ),
+    "a number given and driven": (
+        "{prompt: owl,",
+        "{prompt: owl, level: {value: 3, by: wind, curve: [[0, 0], [1, 1]]},",
+        "s.yaml:8:29: error: a number is given or driven, not both; drop `value`",
+    ),
+    "a step beyond the ladder": (
+        "leaves: leaves in the wind",
+        "leaves: [{at: 0, text: a}, {at: 10, text: b}]",
+        "s.yaml:7:35: error: 10 is out of range; it must be at most 1",
+    ),
+    "a prompt of nothing": (
+        "leaves: leaves in the wind",
+        "leaves: '  '",
+        "s.yaml:7:11: error: the text is empty",
+    ),
+    "a layer that is a number": (
+        "leaves: leaves in the wind",
+        "leaves: 5",
+        "s.yaml:7:11: error: 5 is neither a text nor a mapping; such as `",
+    ),
+    "a prompt with a terminal's commands": (
+        "leaves in the wind",
+        '"a\\e[31mb"',
+        "s.yaml:7:11: error: the character U+001B cannot be read aloud or shown; leave it out",
+    ),
+    "a state without a name": (
+        "  wild:\n",
+        "  '':\n",
+        "s.yaml:12:3: error: '' is no name; write 1 to 64 letters, digits, spaces and _",
+    ),
+    "a state called previous": (
+        "  wild:\n",
+        "  previous:\n    transitions: [{to: calm, after: 5s}]\n  wild:\n",
+        "s.yaml:12:3: error: `previous` means the state that was left last; rename it",
+    ),
+    "angles round the back": (
+        "{every: [5s, 9s]}",
+        "{every: 5s, azimuth: [170, -170]}",
+        "s.yaml:8:52: error: the range runs backwards; write [170, 190] for the way round behind",
+    ),
+    "a topic with a wildcard": (
+        "{start: 0.4}",
+        "{from: 'mqtt:home/+/wind'}",
+        "s.yaml:3:16: error: 'mqtt:home/+/wind' is no input; mqtt:TOPIC, mqtt:TOPIC#KEY or osc:/ADDRESS",
+    ),
+    "a single transition": (
+        "[{to: wild, when: wind > 0.7}]",
+        "{to: wild, when: wind > 0.7}",
+        "s.yaml:11:18: error: this is not a list; such as [{to: night, after: 10m}]",
+    ),
+    "a quote that is not closed": (
+        "leaves in the wind",
+        "'leaves in the wind",
+        "s.yaml:7:11: error: this is not YAML: found unexpected end of stream; a quote is opened here and not closed",
+    ),
+    "a format that is a truth": ("scene: 1", "scene: true", "s.yaml:1:8: error: scene format true is not known"),
     "wrong format": ("scene: 1", "scene: 2", "s.yaml:1:8: error: scene format 2 is not known"),
     "no format": ("scene: 1\n", "", "s.yaml:1:1: error: 'scene' is missing; begin the file with `scene: 1`"),
     "start outside its range": (
@@ -268,17 +334,47 @@ WARNINGS = {
     "no hysteresis": (
         "wind < 0.3",
         "wind < 0.7",
-        "warning: 'calm' and 'wild' hand over to each other where wind is between 0.7 and 0.7",
+        "warning: 'calm' and 'wild' hand over to each other where wind is 0.7; leave a gap",
     ),
-    "unheard likeness": (
+    "always holds": (
+        "wind > 0.7",
+        "wind >= 0",
+        "s.yaml:11:36: warning: 'wind >= 0' always holds; the ranges are: wind 0 to 1",
+    ),
+    "a parameter that nothing reads": (
+        "{start: 0.4}",
+        "{start: 0.4}\n  rain: {}",
+        "s.yaml:4:3: warning: nothing reads parameter 'rain'; such as `intensity: {by: rain,",
+    ),
+    "an event that does nothing": (
+        "gust: {set: {wind: 1}}",
+        "gust: {set: {wind: 1}}\n  calm:",
+        "s.yaml:6:3: warning: event 'calm' does nothing; give it `set` or `fire`",
+    ),
+    "a layer that is never heard": (
         "{prompt: owl,",
-        "{prompt: owl, like: owl.wav,",
-        "s.yaml:8:28: warning: `like` is not heard in this version; say it in the prompt",
+        "{prompt: owl, mute: true,",
+        "s.yaml:8:3: warning: layer 'owl' is never heard; let a state say `mute: false`",
+    ),
+    "an input that never falls silent": (
+        "{start: 0.4}",
+        "{from: time.hour, stale: 5m}",
+        "s.yaml:3:34: warning: time.hour always speaks: `stale` does nothing; drop it",
+    ),
+    "the age of no input": (
+        "{start: 0.4}",
+        "{start: 0.4, stale: 5m}",
+        "s.yaml:3:29: warning: `stale` is the age of an input; give `from` too",
     ),
     "long prompt in a state": (
         "  wild:\n",
         "  wild:\n    layers: {leaves: {prompt: " + "leaf " * 70 + "}}\n",
         "s.yaml:13:31: warning: the prompt has 70 words",
+    ),
+    "a prompt that its settings make long": (
+        "scene: 1\n",
+        "scene: 1\nsetting: " + "damp " * 63 + "\n",
+        "s.yaml:8:11: warning: the prompt has 67 words with its settings",
     ),
     "long prompt": ("leaves in the wind", "leaf " * 70, "s.yaml:7:11: warning: the prompt has 70 words"),
 }
@@ -316,6 +412,7 @@ HARMFUL = {
     "UTF-16": "scene: 1".encode("utf-16"),
     "null bytes": b"scene: 1\n\x00\x00",
     "empty": b"",
+    "nothing": b"~\n",
     "a list": b"- 1\n- 2\n",
     "a number": b"7",
     "not a number": b"scene: 1\nloudness: .nan\nstates: {a: b}",
