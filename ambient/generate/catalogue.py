@@ -84,6 +84,7 @@ def describe(name_or_path: str) -> ModelInfo:
             guidance=family.guidance,
             edge_latents=family.edge_latents,
             path=str(folder),
+            levelled=False,
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BackendError(

@@ -270,11 +270,6 @@ WARNINGS = {
         "wind < 0.7",
         "warning: 'calm' and 'wild' hand over to each other where wind is between 0.7 and 0.7",
     ),
-    "unheard likeness": (
-        "{prompt: owl,",
-        "{prompt: owl, like: owl.wav,",
-        "s.yaml:8:28: warning: `like` is not heard in this version; say it in the prompt",
-    ),
     "long prompt in a state": (
         "  wild:\n",
         "  wild:\n    layers: {leaves: {prompt: " + "leaf " * 70 + "}}\n",
