@@ -37,6 +37,7 @@ __all__ = [
     "Tail",
     "frames",
     "likes",
+    "path_of",
     "seconds",
 ]
 
@@ -70,6 +71,11 @@ Nobody can type it: what comes from outside must be printable."""
 def likes(part: str) -> bool:
     """Whether a part of a mix is a recording."""
     return part.startswith(LIKE)
+
+
+def path_of(part: str) -> str:
+    """Where the recording of such a part lies."""
+    return part.removeprefix(LIKE).partition(":")[2]
 
 
 def _shown(part: str) -> str:
@@ -312,6 +318,8 @@ class ModelInfo:
     edge_latents: int = 2
     """Reach of the decoder: near a clip's ends, this many latent frames decode differently than inside it."""
     path: str = ""
+    levelled: bool = True
+    """Whether its beds come at the level that the engine expects; those of others are brought there."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -76,6 +76,11 @@ class Generator(Protocol):
         ...
 
     @property
+    def device(self) -> str | None:
+        """What the model computes on, for people; None before it is known."""
+        ...
+
+    @property
     def restarts(self) -> int:
         """How many times a worker was replaced."""
         ...
@@ -108,7 +113,8 @@ class StreamControl(Protocol):
     def status(self) -> dict[str, Any]:
         """A snapshot, JSON-ready: ``stream, frame, state, previous, blend, params {name: value}, layers [{name,
         prompt, gain, muted, level_db, seconds_ahead, why}], seconds_ahead, speed, degrade_level, model_ready,
-        loudness_lufs, counts {underruns, joins, joins_repaired, clips, failures, restarts}, faults [str]``."""
+        models [{name, family, layers, ready, device, steps, tuned, speed, degrade_level}], loudness_lufs, counts
+        {underruns, joins, joins_repaired, clips, failures, restarts}, faults [str]``."""
         ...
 
     def describe(self) -> dict[str, Any]:

@@ -148,6 +148,11 @@ class ScriptedGenerator:
         """Always."""
         return not self.closed
 
+    @property
+    def device(self) -> str | None:
+        """What the model computes on."""
+        return "cpu (scripted)"
+
     def submit(self, batch: Sequence[ClipRequest], timeout_seconds: float) -> None:
         """Notes the batch."""
         if self.closed:

@@ -11,11 +11,11 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from ambient.commands.generators import Generators
 from ambient.engine.core import Engine
 from ambient.engine.offline import render
-from ambient.engine.options import Options
+from ambient.engine.options import OpenModel, Options
 from ambient.errors import AmbientError
-from ambient.generate.catalogue import describe
 from ambient.generate.worker import ProcessGenerator
 from ambient.messages import RATE, Audio, Block, frames
 from ambient.ports import Generator
@@ -55,14 +55,17 @@ class _Collected:
         """Nothing to end."""
 
 
-def measure(scene: Scene, generator: Generator, seconds: float) -> Iterator[tuple[Heard, Audio]]:
+def measure(
+    scene: Scene, generator: Generator, seconds: float, open_model: OpenModel | None = None
+) -> Iterator[tuple[Heard, Audio]]:
     """Each state in the scene's order with its sound, float32 ``(frames, 2)``, as if the scene began in it and stayed.
 
     Raises BackendError where a clip cannot be made.
     """
     for number, name in enumerate(scene.states):
         # a seed for each state, so that answers to the engine before are known as such
-        engine = Engine(scene.staying(name), generator, Options(seed=scene.seed + number, live=False, loudness=False))
+        options = Options(seed=scene.seed + number, live=False, loudness=False)
+        engine = Engine(scene.staying(name), generator, options, open_model)
         sink = _Collected()
         render(engine, sink, frames(seconds))
         sound = np.concatenate(sink.parts)
@@ -93,18 +96,16 @@ def listen(scene: Scene, given: argparse.Namespace) -> list[dict[str, object]]:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise AmbientError(f"the folder {folder} cannot be made: {error.strerror}") from error
-    generator = ProcessGenerator(describe(scene.model or "bundled"))
     rows = []
-    try:
-        for number, (heard, sound) in enumerate(measure(scene, generator, given.seconds), start=1):
+    with Generators(ProcessGenerator) as generators:
+        generator = generators.find(scene.model or "bundled")
+        for number, (heard, sound) in enumerate(measure(scene, generator, given.seconds, generators.open), start=1):
             name = re.sub(r"[^\w-]+", "-", heard.state)
             picture = folder / f"{scene.name}-{number}-{name}.png"
             _draw(sound, heard, picture)
             rows.append(asdict(heard) | {"picture": str(picture)})
             if not given.json:
                 print(_sentence(heard, picture))
-    finally:
-        generator.close()
     return rows
 
 

@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from types import FrameType
 from typing import Any
 
@@ -24,12 +25,12 @@ from ambient.engine.clocks import RealClock
 from ambient.engine.core import Engine
 from ambient.engine.journal import Recorder
 from ambient.engine.live import LiveStream
-from ambient.engine.options import Options
+from ambient.engine.options import Opened, Options
 from ambient.errors import AmbientError, SinkError
 from ambient.generate.cache import CachingGenerator, ClipCache
 from ambient.generate.catalogue import describe
 from ambient.generate.shared import SharedGenerator
-from ambient.generate.tuning import Tuning, tuning_of
+from ambient.generate.tuning import tuning_of
 from ambient.generate.worker import ProcessGenerator
 from ambient.messages import ModelInfo
 from ambient.ports import Generator, Sink
@@ -97,16 +98,19 @@ def _stream(
                 recorder = Recorder(given.record / f"{name}.jsonl" if len(scenes) > 1 else given.record, model)
                 recorders.append(recorder)
                 generator = recorder.generator(generator)
-            tuning = _tuning(info, given)
+            tuned = _tuned(info, given)
             options = Options(
                 seed=given.seed,
-                steps=given.steps or (tuning.steps if tuning else None),
-                clip_seconds=tuning.clip_seconds if tuning else None,
-                batch_clips=tuning.batch if tuning else 4,
+                steps=given.steps,
+                usual_steps=tuned.usual_steps,
+                clip_seconds=tuned.clip_seconds,
+                batch_clips=tuned.batch_clips,
                 mute=frozenset(given.mute),
                 memory=kept.memory(name) if kept is not None else None,
             )
-            engine = Engine(scene, generator, options)
+            opened = _Opened(generators, given, recorder)
+            opened.prepare(scene)
+            engine = Engine(scene, generator, options, opened)
             if recorder is not None:
                 recorder.follow(engine)
             rests = hub is not None and card not in sinks and given.rest_after > 0
@@ -119,7 +123,7 @@ def _stream(
                 idle_seconds=given.rest_after if rests else 0.0,
             )
             streams.append(stream)
-            files[name] = SceneFile(path, stream, scene)
+            files[name] = SceneFile(path, stream, scene, opened.prepare)
             if hub is not None:
                 served.append((stream, hub))
         if page:
@@ -193,18 +197,51 @@ def _scene_files(names: Sequence[str]) -> list[pathlib.Path]:
     return found
 
 
-def _tuning(info: ModelInfo, given: argparse.Namespace) -> Tuning | None:
+@dataclass(frozen=True, slots=True)
+class _Tuned:
+    usual_steps: int | None = None
+    clip_seconds: float | None = None
+    batch_clips: int = 4
+
+
+def _tuned(info: ModelInfo, given: argparse.Namespace) -> _Tuned:
     """What `ambient models bench` found for this model here, said aloud."""
     found = tuning_of(info, given.device, given.threads)
-    if found is not None:
-        how = f"{found.steps} steps, clips of {found.clip_seconds:g} s, {found.batch} at once"
-        log.info("%s as measured here: %s, %.1f times real time", info.name, how, found.times_real_time)
-        if not found.real_time:
-            log.warning(
-                "%s is too slow to play live here; render ahead with `ambient render`, or play with --model bundled",
-                info.name,
-            )
-    return found
+    if found is None:
+        return _Tuned()
+    how = f"{found.steps} steps, clips of {found.clip_seconds:g} s, {found.batch} at once"
+    log.info("%s as measured here: %s, %.1f times real time", info.name, how, found.times_real_time)
+    if not found.real_time:
+        log.warning(
+            "%s is too slow to play live here; render ahead with `ambient render`, or play with --model bundled",
+            info.name,
+        )
+    return _Tuned(found.steps, found.clip_seconds, found.batch)
+
+
+class _Opened:
+    """Opens the models that a stream's layers name; remembers those that are open."""
+
+    def __init__(
+        self, generators: dict[str, SharedGenerator], given: argparse.Namespace, recorder: Recorder | None
+    ) -> None:
+        self._generators, self._given, self._recorder = generators, given, recorder
+        self._known: dict[str, Opened] = {}
+
+    def __call__(self, name: str) -> Opened:
+        if name not in self._known:
+            info = describe(name)
+            generator = _generator(self._generators, info, self._given)
+            if self._recorder is not None:
+                generator = self._recorder.generator(generator)
+            self._known[name] = Opened(generator, **asdict(_tuned(info, self._given)))
+        return self._known[name]
+
+    def prepare(self, scene: Scene) -> None:
+        """Opens what a scene names, away from the playout. Raises ModelNotFound, BackendError."""
+        for model in dict.fromkeys(layer.model for layer in scene.layers.values()):
+            if model is not None:
+                self(model)
 
 
 def _generator(made: dict[str, SharedGenerator], info: ModelInfo, given: argparse.Namespace) -> Generator:

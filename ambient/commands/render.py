@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import math
 import pathlib
 import re
 import time
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from ambient.commands.generators import Generators
 from ambient.commands.mute import check_mute
 from ambient.commands.stems import Stems
 from ambient.commands.weather import weather_by_clock
@@ -48,6 +50,7 @@ __all__ = ["run"]
 
 LEAST_LOOP_FRAMES = frames(8.0)
 """Below it a loop is heard as one."""
+LONGEST_UNIT_FRAMES = frames(2.0)
 
 
 def run(given: argparse.Namespace) -> int:
@@ -66,19 +69,20 @@ def _render(given: argparse.Namespace) -> int:
         scene = _staying(scene, given.state)
     _check(given, scene)
     inputs = weather_by_clock(given, scene)
-    info = describe(given.model or (scene.model if replay is None else replay.model["name"]) or "bundled")
+    model = given.model or (scene.model if replay is None else replay.model["name"]) or "bundled"
+    info = describe(model)
+    generators = Generators(lambda i: ProcessGenerator(i, device=given.device, threads=given.threads))
     length = frames(given.seconds) if given.seconds is not None or replay is None else replay.length_frames
     if given.loop:
-        length = _whole(length, info.frames_per_latent)
+        length = _whole(length, _unit(info, scene, given.solo))
     sink = open_file_sink(given.out, length)
     heard = length + OVERLAP_FRAMES if given.loop else length
-    generator: Generator | None = None
     started = time.monotonic()
     finished = False
     try:
-        generator = ProcessGenerator(info, device=given.device, threads=given.threads)
+        generator = generators.find(model)
         if replay is not None:
-            engine, step = replay.engine(generator), replay.step
+            engine, step = replay.engine(generator, generators.find), replay.step
         else:
             options = Options(
                 seed=given.seed,
@@ -88,7 +92,7 @@ def _render(given: argparse.Namespace) -> int:
                 mute=frozenset(given.mute),
                 loop_frames=length if given.loop else None,
             )
-            engine = Engine(scene, generator, options)
+            engine = Engine(scene, generator, options, generators.open)
             step = engine.step
         for name, value in given.assignments:
             try:
@@ -112,8 +116,7 @@ def _render(given: argparse.Namespace) -> int:
         sink.close()
         finished = True
     finally:
-        if generator is not None:
-            generator.close()
+        generators.close()
         if not finished:
             sink.abort()
     joins = {n: [j for j in found if j < length] for n, found in engine.joins().items()}
@@ -154,6 +157,18 @@ def _check(given: argparse.Namespace, scene: Scene) -> None:
             raise AmbientError(
                 f"--at: the scene has no event {event!r}, only {', '.join(scene.events) or 'none at all'}"
             )
+
+
+def _unit(info: ModelInfo, scene: Scene, solo: str | None) -> int:
+    """Frames of which the length of a loop must be a multiple: whole latents of each of its models."""
+    named = {layer.model for name, layer in scene.layers.items() if solo in (None, name) and layer.model is not None}
+    unit = math.lcm(info.frames_per_latent, *(describe(name).frames_per_latent for name in named))
+    if unit > LONGEST_UNIT_FRAMES:
+        raise AmbientError(
+            f"--loop: {', '.join(sorted(named))} and {info.name} come in pieces that fit together only every "
+            f"{unit / RATE:.0f} s; render loops of the layers one by one, with --solo"
+        )
+    return unit
 
 
 def _whole(length: int, unit: int) -> int:
@@ -262,7 +277,9 @@ def _generate(generator: Generator, mix: PromptMix, length: int, given: argparse
     bed = Bed(str(mix), info, given.seed, clip_latents=min(whole, info.max_latent_frames))
     bed.start(0)
     while True:
-        request_ = bed.next_request(0, lambda _: mix, rung, ahead_frames=length, lead_frames=0, guidance=guidance)
+        request_ = bed.next_request(
+            0, lambda _: mix, rung, ahead_frames=length, lead_frames=0, guidance=guidance, steps=rung.steps
+        )
         if request_ is None:
             break
         answer = _wait(generator, request_)

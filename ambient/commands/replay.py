@@ -9,12 +9,13 @@ import sys
 import threading
 from typing import Protocol
 
+from ambient.commands.generators import Generators
 from ambient.engine.clocks import RealClock
 from ambient.engine.replay import Replay
 from ambient.errors import AmbientError, ReplayError
-from ambient.generate.catalogue import describe
 from ambient.generate.worker import ProcessGenerator
 from ambient.messages import BLOCK_FRAMES, RATE, Block, frames
+from ambient.ports import Generator
 from ambient.sinks.soundcard import SoundCard
 
 __all__ = ["play_again"]
@@ -38,9 +39,10 @@ class Ending(Protocol):
 class _Ahead:
     """Makes the session's blocks on a thread of its own, as far ahead as :data:`AHEAD_BLOCKS`."""
 
-    def __init__(self, replay: Replay, generator: ProcessGenerator) -> None:
+    def __init__(self, replay: Replay, generator: Generator, generators: Generators) -> None:
         self._replay = replay
         self._generator = generator
+        self._generators = generators
         self._made: queue.Queue[Block | AmbientError | None] = queue.Queue(AHEAD_BLOCKS)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ambient-replay", daemon=True)
@@ -70,7 +72,7 @@ class _Ahead:
 
     def _run(self) -> None:
         try:
-            self._replay.engine(self._generator)
+            self._replay.engine(self._generator, self._generators.find)
             for _ in range(self._replay.length_frames // BLOCK_FRAMES):
                 if self._stopping.is_set():
                     return
@@ -92,10 +94,8 @@ def play_again(given: argparse.Namespace, card: SoundCard | None, ending: Ending
         raise ReplayError("--replay: the session has its own scene; leave out SCENE and --record")
     assert card is not None
     replay = Replay(given.replay)
-    generator = ProcessGenerator(
-        describe(given.model or replay.model["name"]), device=given.device, threads=given.threads
-    )
-    ahead = _Ahead(replay, generator)
+    generators = Generators(lambda info: ProcessGenerator(info, device=given.device, threads=given.threads))
+    ahead = _Ahead(replay, generators.find(given.model or replay.model["name"]), generators)
     try:
         with ending:
             while not ahead.done and ahead.blocks < AHEAD_BLOCKS // 2:
@@ -119,5 +119,5 @@ def play_again(given: argparse.Namespace, card: SoundCard | None, ending: Ending
         return 0
     finally:
         ahead.stop()
-        generator.close()
+        generators.close()
         card.close()

@@ -10,12 +10,14 @@ from ambient.messages import RATE, Clip, ClipRequest, LayerMoment, ModelInfo, Pr
 from ambient.plan import BedPlan, Rung, layer_seed
 from ambient.sound import Join, LayerAnchor, LayerBlock, Remix, Timeline, inspect_clip
 
-__all__ = ["Accepted", "Bed", "Refused"]
+__all__ = ["Accepted", "Bed", "Farewell", "Refused"]
 
 SILENT_GAIN = 1e-4
 """−80 dB: below it a layer needs no sound."""
 MOST_REPAIRS = 2
 """How often a clip whose join fails is made again."""
+FAREWELL_SECONDS = 0.5
+LONGEST_FAREWELL_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ class Bed:
         """The last joins between two clips, as they were measured when they were made."""
         self._per = info.frames_per_latent
         self._remix = Remix(layer_seed(scene_seed, name, "remix"))
-        self._anchor = LayerAnchor()
+        self._anchor = LayerAnchor(levelled=info.levelled)
         self._joins_ahead: list[int] = []
         self._width = 1.0
         self._opens = False
@@ -90,13 +92,12 @@ class Bed:
         ahead_frames: int,
         lead_frames: int,
         guidance: float,
-        steps: int | None = None,
+        steps: int,
         hurried_steps: int | None = None,
         loop_frame: int | None = None,
     ) -> ClipRequest | None:
         """The clip that is needed next; ``wanted`` takes clock frames, and so does ``loop_frame``."""
         offset = clock_frame - self.head
-        steps = min(rung.steps, steps or rung.steps)
         return self.plan.next_request(
             self.head,
             lambda local: wanted(local + offset),
@@ -171,3 +172,22 @@ class Bed:
         self.timeline.forget_before(self.head)
         width, self._width = self._width, moment.width
         return LayerBlock(audio, *gains, width, moment.width)
+
+
+class Farewell:
+    """The last that is heard of a bed whose layer is gone from the scene, or comes from another model now."""
+
+    def __init__(self, bed: Bed, moment: LayerMoment, gain: float) -> None:
+        """``moment``: the layer as it last was; ``gain``: what it was last played with."""
+        self.name = bed.name
+        self._bed, self._moment, self._gain = bed, moment, gain
+        self._step = gain / (FAREWELL_SECONDS * RATE)
+        self._left = round(LONGEST_FAREWELL_SECONDS * RATE)
+
+    def read(self, clock_frame: int, n: int, waits: bool) -> LayerBlock | None:
+        """The next ``n`` frames; None when it is over. While it ``waits`` for its heir's first sound it does not fade,
+        but for no longer than half a minute."""
+        self._left -= n
+        before = self._gain
+        self._gain = before if waits and self._left > 0 else max(0.0, before - n * self._step)
+        return self._bed.read(clock_frame, n, self._moment, (before, self._gain)) if before else None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import collections
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from ambient.engine.asked import Asked
-from ambient.engine.bed import Bed
-from ambient.engine.options import Options
+from ambient.engine.bed import Bed, Farewell
+from ambient.engine.options import OpenModel, Options
 from ambient.engine.shots import Shots
+from ambient.engine.supplies import Supplies
 from ambient.engine.supply import Counts, Now, Supply, audible
 from ambient.messages import (
     BLOCK_FRAMES,
@@ -30,7 +31,7 @@ from ambient.messages import (
 )
 from ambient.plan import Ladder, Pace
 from ambient.ports import Generator
-from ambient.scene import Inputs, Machine, Scene
+from ambient.scene import Inputs, Machine, Scene, recordings_of
 from ambient.sound import LayerBlock, Limiter, LoudnessControl, mix
 
 __all__ = ["Engine", "status_layers"]
@@ -47,7 +48,17 @@ GAIN_SLEW = BLOCK_FRAMES / frames(0.03)
 class Engine:
     """Makes block after block of a scene, for ever."""
 
-    def __init__(self, scene: Scene, generator: Generator, options: Options | None = None) -> None:
+    def __init__(
+        self,
+        scene: Scene,
+        generator: Generator,
+        options: Options | None = None,
+        open_model: OpenModel | None = None,
+    ) -> None:
+        """``generator`` makes the clips of layers that name no model, ``open_model`` opens those that are named.
+
+        Raises ModelNotFound, BackendError where one cannot be opened.
+        """
         self.options = options or Options()
         if self.options.live and self.options.began is None:
             self.options = replace(self.options, began=datetime.now(UTC))
@@ -74,34 +85,36 @@ class Engine:
         self.on_note: Callable[[str, Mapping[str, Any]], None] | None = None
         """Called with what is done to the scene from outside, once it is done, and with every fault."""
         self._awoken = False
-        ladder = Ladder(generator.info, steps=self.options.steps or scene.steps)
-        self.supply = Supply(generator, self.options, ladder, self.fault, self._now())
-        self.supply.wire(self.moment.layers, self.seed)
+        self._farewells: list[Farewell] = []
+        ladder = Ladder(generator.info, steps=self.options.steps or scene.steps or self.options.usual_steps)
+        first = Supply(generator, self.options, ladder, self.fault, self._now())
+        self.supplies = Supplies(first, self.options, open_model)
+        self.supplies.wire(self.moment.layers, self.seed)
 
     @property
     def counts(self) -> Counts:
         """What happened so far."""
-        return self.supply.counts
+        return self.supplies.first.counts
 
     @property
     def ladder(self) -> Ladder:
-        """Where the degrade ladder stands."""
-        return self.supply.ladder
+        """Where the degrade ladder of the scene's own model stands."""
+        return self.supplies.first.ladder
 
     @property
     def pace(self) -> Pace:
-        """How fast clips come."""
-        return self.supply.pace
+        """How fast clips of the scene's own model come."""
+        return self.supplies.first.pace
 
     @property
-    def beds(self) -> dict[str, Bed]:
+    def beds(self) -> MutableMapping[str, Bed]:
         """The players of layers that sound continuously."""
-        return self.supply.beds
+        return self.supplies.beds
 
     @property
-    def shots(self) -> dict[str, Shots]:
+    def shots(self) -> MutableMapping[str, Shots]:
         """The players of layers of single events."""
-        return self.supply.shots
+        return self.supplies.shots
 
     @property
     def latency_frames(self) -> int:
@@ -122,7 +135,7 @@ class Engine:
     def prime(self) -> None:
         """Works on the first clips without moving the clock. Call until :attr:`primed`."""
         self.moment = self._asked.join(self.machine.look(self.frame))
-        self.supply.take_in(self._now(priming=True))
+        self.supplies.take_in(self._now(priming=True))
         self._plan(priming=True)
 
     def step(self) -> Block:
@@ -134,11 +147,11 @@ class Engine:
         self.moment = self._asked.join(self.machine.look(self.frame))
         for event in events:
             layer = event.detail.get("layer")
-            if event.kind == "event" and layer in self.shots:
+            if event.kind == "event" and layer is not None and layer in self.shots:
                 self.shots[layer].bank.fire()
-        busy = self.supply.waiting
-        self.supply.take_in(self._now())
-        idle = self.options.live and busy and not self.supply.waiting
+        busy = self.supplies.waiting
+        self.supplies.take_in(self._now())
+        idle = self.options.live and self.supplies.waiting < busy
         if self._blocks % PLAN_EVERY_BLOCKS == 0 or events or idle:
             self._plan()
         audio, fallback, shot_events = self._mix()
@@ -151,7 +164,8 @@ class Engine:
         return block
 
     def skip(self, length_frames: int) -> None:
-        """Lets time pass unheard: the scene moves on, the sound that is ready waits. Rounded down to whole latents.
+        """Lets time pass unheard: the scene moves on, the sound that is ready waits. Rounded down to whole latents of
+        the scene's own model.
 
         Events of the meantime are not reported, and the next block fades in. For a stream that nobody has listened to
         for a while.
@@ -208,11 +222,8 @@ class Engine:
         return min(heard) / RATE if heard else 0.0
 
     def speed(self) -> float | None:
-        """Seconds of sound that the generator makes in a second; None before it was measured."""
-        if not self.pace.measured:
-            return None
-        info = self.generator.info
-        return self.pace.speed(self.ladder.rung.steps, info.frames_per_latent / RATE)
+        """Seconds of sound that the scene's own model makes in a second; None before it was measured."""
+        return self.supplies.first.speed
 
     def joins(self) -> dict[str, list[int]]:
         """Frames of output, middle of every crossfade between two clips that was heard, by layer."""
@@ -220,15 +231,35 @@ class Engine:
 
     def replace_scene(self, scene: Scene) -> None:
         """Goes on with another version of the scene, in the same state; layers of the same name keep their sound, and
-        what of it is not as the new version wants it is painted anew."""
-        before = self.machine
-        self.scene = scene
-        self.machine = self._machine(scene)
+        what of it is not as the new version wants it is painted anew; layers that are gone, or come from another model
+        now, fade out. Raises ModelNotFound, BackendError and changes nothing where a model cannot be opened."""
+        before, machine = self.machine, self._machine(scene)
+        self.supplies.open(machine.look(self.frame).layers)
+        self.scene, self.machine = scene, machine
         self.machine.take_over(before)
         self._loudness.target_lufs = scene.loudness
+        last, beds = self.moment, dict(self.beds)
         self.moment = self._asked.join(self.machine.look(self.frame))
-        self.supply.wire(self.moment.layers, self.seed)
-        self._note("scene", name=scene.name, text=scene.text, folder=scene.folder)
+        self.supplies.wire(self.moment.layers, self.seed)
+        for name, bed in beds.items():
+            if bed is not self.beds.get(name) and (gain := self._gains.pop(name, 0.0)):
+                self._farewells.append(Farewell(bed, last.layer(name), gain))
+        self._note("scene", **self.written())
+
+    def written(self) -> dict[str, Any]:
+        """The scene as a log keeps it, JSON-ready, with what else its sound depends on: models, recordings."""
+        scene = self.scene
+        return {
+            "name": scene.name,
+            "text": scene.text,
+            "folder": scene.folder,
+            "recordings": recordings_of(scene),
+            "models": self.supplies.named(),
+        }
+
+    def close(self) -> None:
+        """Ends all generators."""
+        self.supplies.close()
 
     def _note(self, what: str, **how: Any) -> None:
         if self.on_note is not None:
@@ -251,7 +282,7 @@ class Engine:
             self.levels.pop(name, None)
             if trouble:
                 self.fault(f"{name}: {trouble}")
-        self.supply.plan(self._now(priming))
+        self.supplies.plan(self._now(priming))
 
     def fault(self, text: str) -> None:
         """Notes a fault, for status and log."""
@@ -287,10 +318,18 @@ class Engine:
                 self.levels[name] = float(np.sqrt(np.mean(np.square(sound))))
                 if self.levels[name]:
                     blocks[name] = LayerBlock(sound, 1.0, 1.0, 1.0, 1.0)
+        leaving: list[LayerBlock] = []
+        for farewell in list(self._farewells):
+            heir = self.beds.get(farewell.name)
+            last = farewell.read(self.frame, n, waits=heir is not None and not heir.plan.begun)
+            if last is None:
+                self._farewells.remove(farewell)
+            else:
+                leaving.append(last)
         self.counts.fallback_blocks += fallback
         if self.on_layers is not None:
             self.on_layers({name: mix([block], n) for name, block in blocks.items()})
-        audio = mix(list(blocks.values()), n)
+        audio = mix([*blocks.values(), *leaving], n)
         if self.options.loudness:
             audio = self._loudness.process(audio)
         return self._limiter.process(audio), fallback, events

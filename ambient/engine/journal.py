@@ -16,11 +16,9 @@ from typing import Any, TextIO
 
 from ambient import __version__
 from ambient.engine.core import Engine
-from ambient.engine.options import Options
 from ambient.errors import SinkError
 from ambient.messages import Clip, ClipFailure, ClipRequest, ModelInfo
 from ambient.ports import Generator
-from ambient.scene import Scene
 
 __all__ = ["FORMAT", "Recorder"]
 
@@ -42,6 +40,8 @@ class Recorder:
         self._file: TextIO | None
         self._flushed = time.monotonic()
         self.polls = 0
+        self.batches = 0
+        self._generators = 0
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = path.open("w", encoding="utf-8")
@@ -49,15 +49,19 @@ class Recorder:
             raise SinkError(f"the session cannot be recorded in {path}: {error.strerror}") from error
 
     def generator(self, inner: Generator) -> Generator:
-        """The generator to give to the engine."""
-        return _Watched(inner, self)
+        """The generator to give to the engine; one for each model, the scene's own first.
+
+        The engine polls all of them in turn, so that asking the first one counts for all.
+        """
+        self._generators += 1
+        return _Watched(inner, self, counts=self._generators == 1)
 
     def follow(self, engine: Engine) -> None:
         """Writes the head of the log, and from now on what is done to the engine."""
         self._engine = engine
         model = {"name": self._model, "fingerprint": engine.generator.info.fingerprint}
         head = {"ambient": __version__, "log": FORMAT, "model": model}
-        self._line(head | _head(engine.scene, engine.options))
+        self._line(head | _head(engine))
         engine.on_note = self.note
 
     def note(self, what: str, how: Mapping[str, Any]) -> None:
@@ -88,11 +92,13 @@ class Recorder:
                 self._engine.fault(f"the record in {self._path} ends here: {error.strerror}")
 
 
-def _head(scene: Scene, options: Options) -> dict[str, Any]:
+def _head(engine: Engine) -> dict[str, Any]:
+    options = engine.options
     return {
-        "scene": {"name": scene.name, "text": scene.text, "folder": scene.folder},
+        "scene": engine.written(),
         "seed": options.seed,
         "steps": options.steps,
+        "usual_steps": options.usual_steps,
         "guidance": options.guidance,
         "clip_seconds": options.clip_seconds,
         "batch_clips": options.batch_clips,
@@ -106,10 +112,10 @@ def _head(scene: Scene, options: Options) -> dict[str, Any]:
 class _Watched:
     """A generator whose answers are noted with the poll that brought them."""
 
-    def __init__(self, inner: Generator, recorder: Recorder) -> None:
+    def __init__(self, inner: Generator, recorder: Recorder, counts: bool) -> None:
         self._inner = inner
         self._recorder = recorder
-        self._batches = 0
+        self._counts = counts
         self._batch_of: dict[tuple[str, int], int] = {}
         """(layer, seed) of what is under way → number of its batch."""
 
@@ -122,17 +128,21 @@ class _Watched:
         return self._inner.ready
 
     @property
+    def device(self) -> str | None:
+        return self._inner.device
+
+    @property
     def restarts(self) -> int:
         return self._inner.restarts
 
     def submit(self, batch: Sequence[ClipRequest], timeout_seconds: float) -> None:
         for request in batch:
-            self._batch_of[request.key.layer, request.seed] = self._batches
-        self._batches += 1
+            self._batch_of[request.key.layer, request.seed] = self._recorder.batches
+        self._recorder.batches += 1
         self._inner.submit(batch, timeout_seconds)
 
     def poll(self, timeout_seconds: float = 0.0) -> list[Clip | ClipFailure]:
-        self._recorder.polls += 1
+        self._recorder.polls += self._counts
         answers = self._inner.poll(timeout_seconds)
         for answer in answers:
             key = answer.request.key

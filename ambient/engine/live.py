@@ -91,7 +91,7 @@ class LiveStream:
         for sink in self._sinks:
             sink.close()
         self._sinks = []
-        self._engine.generator.close()
+        self._engine.close()
 
     def wait(self, timeout_seconds: float) -> bool:
         """Waits for the stream to end by itself (a fatal fault); returns whether it did."""
@@ -277,6 +277,7 @@ class LiveStream:
             "degrade_level": engine.ladder.rung.level,
             "model": engine.generator.info.name,
             "model_ready": engine.generator.ready,
+            "models": engine.supplies.status(),
             "loudness_lufs": None if loudness is None or not math.isfinite(loudness) else round(loudness, 1),
             "scene_problems": self._problems,
             "counts": {
@@ -290,7 +291,7 @@ class LiveStream:
                 "failures": counts.failures,
                 "late": counts.late,
                 "fallback_seconds": round(counts.fallback_blocks * BLOCK_FRAMES / RATE, 2),
-                "restarts": engine.generator.restarts,
+                "restarts": sum(s.generator.restarts for s in engine.supplies),
             },
             "faults": list(engine.faults)[-10:],
         }

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
+from ambient.ports import Generator
 from ambient.scene import Memory
 
-__all__ = ["Options"]
+__all__ = ["OpenModel", "Opened", "Options"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +20,9 @@ class Options:
     live: bool = True
     """Whether time presses. Offline, the engine waits for every clip and degrades nothing."""
     steps: int | None = None
+    """Of every layer of the scene's own model, whatever the scene says."""
+    usual_steps: int | None = None
+    """Where the scene says none, instead of the model's own: what was measured."""
     solo: str | None = None
     """The only layer to be heard and generated."""
     mute: frozenset[str] = frozenset()
@@ -41,3 +46,17 @@ class Options:
     """Live, the time of day that frame 0 stands for, where the scene's clock does not say; None: now."""
     memory: Memory | None = None
     """Where the scene goes on; None: it begins."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A model that layers name for themselves: where its clips are made, and how it runs here. Absent is None."""
+
+    generator: Generator
+    usual_steps: int | None = None
+    clip_seconds: float | None = None
+    batch_clips: int = 4
+
+
+OpenModel = Callable[[str], Opened]
+"""Opens a model by the name that a layer gives. Raises ModelNotFound, BackendError."""

@@ -17,11 +17,11 @@ from typing import Any
 from ambient import __version__
 from ambient.engine.core import Engine
 from ambient.engine.journal import FORMAT
-from ambient.engine.options import Options
+from ambient.engine.options import Opened, Options
 from ambient.errors import ReplayError
-from ambient.messages import BLOCK_FRAMES, RATE, Block, Clip, ClipFailure, ClipRequest, ModelInfo
+from ambient.messages import BLOCK_FRAMES, RATE, Block, Clip, ClipFailure, ClipRequest, ModelInfo, path_of
 from ambient.ports import Generator
-from ambient.scene import Memory, Scene, parse_scene
+from ambient.scene import Memory, Scene, parse_scene, recordings_of
 
 __all__ = ["Replay"]
 
@@ -41,11 +41,13 @@ class Replay:
         head, self._rows = self._read()
         self._head = head
         try:
-            self.scene: Scene = _scene(head["scene"])
+            self.scene: Scene = self._scene(head["scene"])
+            self._models: dict[str, Mapping[str, Any]] = dict(head["scene"].get("models", {}))
             self.model: Mapping[str, str] = head["model"]
             self.options = Options(
                 seed=head["seed"],
                 steps=head["steps"],
+                usual_steps=head.get("usual_steps"),
                 guidance=head["guidance"],
                 clip_seconds=head.get("clip_seconds"),
                 batch_clips=head.get("batch_clips", 4),
@@ -63,21 +65,26 @@ class Replay:
         self._began: int = began
         self.length_frames = (ended - began) * BLOCK_FRAMES
         self._engine: Engine | None = None
-        self._takes: _Takes | None = None
+        self._tape = _Tape(self._rows, self._departs)
 
-    def engine(self, generator: Generator) -> Engine:
+    def engine(self, generator: Generator, find: Callable[[str], Generator] | None = None) -> Engine:
         """The engine, with its first clips made, so that its next block is the session's first.
 
-        Raises ReplayError for another model than the recorded one, or where a clip cannot be made again.
+        ``find`` gives the generator of a model that a layer names. Raises ReplayError for another model than the
+        recorded one, or where a clip cannot be made again. Whoever made the generators closes them.
         """
-        if generator.info.fingerprint != self.model["fingerprint"]:
-            raise ReplayError(
-                f"{self._path} was recorded with other weights of the model {self.model['name']!r}: "
-                f"{self.model['fingerprint']}, here are {generator.info.fingerprint}; name the recorded ones by --model"
-            )
-        self._takes = _Takes(generator, self._rows, self._departs)
-        self._engine = Engine(self.scene, self._takes, self.options)
-        while self._takes.polls < self._began:
+        self._same(self.model["name"], self.model["fingerprint"], generator)
+
+        def open_model(name: str) -> Opened:
+            row = self._models.get(name)
+            if row is None or find is None:
+                raise self._departs(f"it asks for the model {name!r}")
+            found = find(name)
+            self._same(name, row["fingerprint"], found)
+            return Opened(_Takes(found, self._tape), row["usual_steps"], row["clip_seconds"], row["batch_clips"])
+
+        self._engine = Engine(self.scene, _Takes(generator, self._tape, counts=True), self.options, open_model)
+        while self._tape.polls < self._began:
             self._obey()
             self._engine.prime()
         return self._engine
@@ -88,11 +95,26 @@ class Replay:
         self._obey()
         return self._engine.step()
 
+    def _same(self, name: str, fingerprint: str, generator: Generator) -> None:
+        if generator.info.fingerprint != fingerprint:
+            raise ReplayError(
+                f"{self._path} was recorded with other weights of the model {name!r}: {fingerprint}, here are "
+                f"{generator.info.fingerprint}; name the recorded ones by --model"
+            )
+
+    def _scene(self, row: Mapping[str, Any]) -> Scene:
+        """The scene as it was written then; recordings that it names are looked for where it lay."""
+        scene = parse_scene(row["text"], str(pathlib.Path(row.get("folder", ""), f"{row['name']}.yaml")))
+        changed = set(recordings_of(scene)) - set(row.get("recordings", recordings_of(scene)))
+        for part in sorted(changed):
+            raise ReplayError(f"{self._path}: the recording {path_of(part)} is not as it was then; put that back")
+        return scene
+
     def _obey(self) -> None:
         """Does what was done before the next poll."""
-        engine, takes = self._engine, self._takes
-        assert engine is not None and takes is not None
-        while self._rows and self._rows[0]["poll"] <= takes.polls:
+        engine = self._engine
+        assert engine is not None
+        while self._rows and self._rows[0]["poll"] <= self._tape.polls:
             row = self._rows.popleft()
             try:
                 match row["do"]:
@@ -107,7 +129,8 @@ class Replay:
                     case "state":
                         engine.go(row["state"], row["over_seconds"])
                     case "scene":
-                        engine.replace_scene(_scene(row))
+                        self._models |= row.get("models", {})
+                        engine.replace_scene(self._scene(row))
                     case "skip":
                         engine.skip(row["frames"])
             except (KeyError, TypeError, ValueError) as error:
@@ -160,6 +183,29 @@ class _Take:
     failure: str | None
     message: str
 
+    @property
+    def key(self) -> tuple[str, int, int]:
+        """What names it in all of the session."""
+        return self.layer, self.seed, self.batch
+
+
+class _Tape:
+    """What the record shows of the clips, for all models together."""
+
+    def __init__(self, rows: Sequence[Mapping[str, Any]], departs: Callable[[str], ReplayError]) -> None:
+        self.departs = departs
+        self.due: dict[int, list[_Take]] = collections.defaultdict(list)
+        for row in rows:
+            if row["do"] == "clip":
+                self.due[row["poll"]].append(_take(row))
+        self.needed = {t.batch for takes in self.due.values() for t in takes if t.failure is None}
+        self.wanted = {(t.layer, t.seed) for takes in self.due.values() for t in takes if t.failure is None}
+        self.asked: dict[tuple[str, int, int], ClipRequest] = {}
+        """(layer, seed, batch) of what was asked for, of whichever model."""
+        self.batches = 0
+        self.polls = 0
+        """How often the scene's own model was asked; the others each time after it."""
+
 
 class _Takes:
     """A generator that answers with the recorded poll what the recorded one did.
@@ -168,21 +214,13 @@ class _Takes:
     whole, because what is in a batch may change its last bits.
     """
 
-    def __init__(
-        self, inner: Generator, rows: Sequence[Mapping[str, Any]], departs: Callable[[str], ReplayError]
-    ) -> None:
+    def __init__(self, inner: Generator, tape: _Tape, counts: bool = False) -> None:
+        """``counts``: whether this is the scene's own model."""
         self._inner = inner
-        self._departs = departs
-        self._due: dict[int, list[_Take]] = collections.defaultdict(list)
-        for row in rows:
-            if row["do"] == "clip":
-                self._due[row["poll"]].append(_take(row))
-        self._needed = {t.batch for takes in self._due.values() for t in takes if t.failure is None}
-        self._wanted = {(t.layer, t.seed) for takes in self._due.values() for t in takes if t.failure is None}
-        self._asked: dict[tuple[str, int], ClipRequest] = {}
+        self._tape = tape
+        self._counts = counts
+        self._mine: set[tuple[str, int, int]] = set()
         self._made: dict[tuple[str, int], Clip] = {}
-        self._batches = 0
-        self.polls = 0
 
     @property
     def info(self) -> ModelInfo:
@@ -193,42 +231,52 @@ class _Takes:
         return self._inner.ready
 
     @property
+    def device(self) -> str | None:
+        return self._inner.device
+
+    @property
     def restarts(self) -> int:
         return self._inner.restarts
 
     def submit(self, batch: Sequence[ClipRequest], timeout_seconds: float) -> None:
-        number, self._batches = self._batches, self._batches + 1
+        number = self._tape.batches
+        self._tape.batches += 1
         for request in batch:
-            self._asked[request.key.layer, request.seed] = request
-        if number in self._needed:
+            self._mine.add((request.key.layer, request.seed, number))
+            self._tape.asked[request.key.layer, request.seed, number] = request
+        if number in self._tape.needed:
             self._inner.submit(batch, PATIENCE_SECONDS)
 
     def poll(self, timeout_seconds: float = 0.0) -> list[Clip | ClipFailure]:
-        self.polls += 1
-        return [self._again(take) for take in self._due.pop(self.polls, ())]
+        tape = self._tape
+        tape.polls += self._counts
+        due = tape.due.get(tape.polls, [])
+        mine = [take for take in due if take.key in self._mine]
+        if self._counts and (strange := [take for take in due if take.key not in tape.asked]):
+            raise tape.departs(f"no clip of {strange[0].layer} with seed {strange[0].seed} was asked for")
+        tape.due[tape.polls] = [take for take in due if take not in mine]
+        return [self._again(take) for take in mine]
 
     def cancel(self, request: ClipRequest) -> None:
         """What the record shows of it comes all the same."""
 
     def close(self) -> None:
-        self._inner.close()
+        """Closed by whoever made it."""
 
     def _again(self, take: _Take) -> Clip | ClipFailure:
         key = take.layer, take.seed
-        request = self._asked.get(key)
-        if request is None:
-            raise self._departs(f"no clip of {take.layer} with seed {take.seed} was asked for")
+        request = self._tape.asked[take.key]
         if take.failure is not None:
             return ClipFailure(request, take.failure, take.message)  # type: ignore[arg-type]  # as it was recorded
         while key not in self._made:
             for answer in self._inner.poll(1.0):
                 of = answer.request.key.layer, answer.request.seed
-                if of not in self._wanted:
+                if of not in self._tape.wanted:
                     continue
                 if isinstance(answer, Clip):
                     self._made[of] = answer
                 elif of == key:
-                    raise self._departs(f"a clip of {take.layer} cannot be made again: {answer.message}")
+                    raise self._tape.departs(f"a clip of {take.layer} cannot be made again: {answer.message}")
         clip = self._made.pop(key)
         return replace(clip, generation_seconds=take.seconds, cached=take.cached)
 
@@ -243,8 +291,3 @@ def _take(row: Mapping[str, Any]) -> _Take:
         row.get("failure"),
         row.get("message", ""),
     )
-
-
-def _scene(row: Mapping[str, Any]) -> Scene:
-    """The scene as it was written then; recordings that it names are looked for where it lay."""
-    return parse_scene(row["text"], str(pathlib.Path(row.get("folder", ""), f"{row['name']}.yaml")))

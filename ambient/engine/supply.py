@@ -1,4 +1,4 @@
-"""The supply of clips: what is asked for, in which order, and where that which comes goes.
+"""The supply of clips of one model: what is asked for, in which order, and where that which comes goes.
 
 Live, answers are taken in as they come. Offline, they are taken in at frames that depend on the requests alone, so that
 rendering twice gives the same samples.
@@ -87,25 +87,37 @@ class Supply:
     """Keeps the layers' players supplied with clips."""
 
     def __init__(
-        self, generator: Generator, options: Options, ladder: Ladder, fault: Callable[[str], None], start: Now
+        self,
+        generator: Generator,
+        options: Options,
+        ladder: Ladder,
+        fault: Callable[[str], None],
+        start: Now,
+        counts: Counts | None = None,
     ) -> None:
-        """``fault`` is told what went wrong and was helped."""
+        """``fault`` is told what went wrong and was helped; ``counts`` may be shared with other supplies."""
         self.generator = generator
         self.options = options
-        self.counts = Counts()
+        self.counts = counts or Counts()
         self.pace = Pace()
         self.ladder = ladder
         self.beds: dict[str, Bed] = {}
         self.shots: dict[str, Shots] = {}
-        self._fault = fault
+        self.fault = fault
         self._flight: _Flight | None = None
         self._late = False
-        self._now = start
+        self.now = start
 
     @property
     def waiting(self) -> bool:
         """Whether a batch is under way."""
         return self._flight is not None
+
+    @property
+    def speed(self) -> float | None:
+        """Seconds of sound that the model makes in a second; None before it was measured."""
+        per = self.generator.info.frames_per_latent / RATE
+        return self.pace.speed(self.ladder.rung.steps, per) if self.pace.measured else None
 
     def wire(self, layers: Sequence[LayerMoment], seed: int) -> None:
         """Gives every layer its player, and drops those of layers that are gone."""
@@ -128,20 +140,20 @@ class Supply:
 
     def take_in(self, now: Now) -> None:
         """Takes in what has come. Raises BackendError where offline rendering cannot go on."""
-        self._now = now
+        self.now = now
         self._take_in()
 
     def _take_in(self) -> None:
         flight = self._flight
         try:
             answers = self.generator.poll(0.0)
-            if flight is not None and not self.options.live and self._now.frame >= flight.take_in_frame:
+            if flight is not None and not self.options.live and self.now.frame >= flight.take_in_frame:
                 while len(flight.answers) + len(answers) < len(flight.requests):
                     answers += self.generator.poll(1.0)
         except BackendError as error:
             if not self.options.live:
                 raise
-            self._fault(str(error))
+            self.fault(str(error))
             return
         if flight is None:
             return
@@ -158,7 +170,7 @@ class Supply:
                 flight.requests = tuple(r for r in flight.requests if (r.key.layer, r.seed) != key)
             if not flight.requests:
                 self._flight = None
-        elif done and self._now.frame >= flight.take_in_frame:
+        elif done and self.now.frame >= flight.take_in_frame:
             self._flight = None
             for request in flight.requests:
                 self._accept(flight.answers[request.key.layer, request.seed])
@@ -168,7 +180,7 @@ class Supply:
         player = self.beds.get(layer) or self.shots.get(layer)
         if isinstance(answer, ClipFailure):
             self.counts.failures += 1
-            self._fault(f"{layer}: clip {answer.request.key.index} failed: {answer.message}")
+            self.fault(f"{layer}: clip {answer.request.key.index} failed: {answer.message}")
             if isinstance(player, Bed):
                 player.plan.failed()
                 if not self.options.live and player.plan.attempt > 3:
@@ -181,8 +193,8 @@ class Supply:
         self.counts.latents += 0 if answer.cached else answer.request.latent_frames
         self.pace.observe(answer)
         if isinstance(player, Shots):
-            if trouble := player.receive(answer, self._now.moment.layer(layer)):
-                self._fault(trouble)
+            if trouble := player.receive(answer, self.now.moment.layer(layer)):
+                self.fault(trouble)
         elif isinstance(player, Bed):
             again = None
             if self.options.live:
@@ -197,7 +209,7 @@ class Supply:
             elif outcome.fault is not None:
                 self.counts.joins_repaired += outcome.join_failed
                 self.counts.failures += not outcome.join_failed
-                self._fault(outcome.fault)
+                self.fault(outcome.fault)
                 if not self.options.live and not outcome.join_failed and player.plan.attempt > 3:
                     raise BackendError(f"layer {layer} cannot be generated: {outcome.fault}")
 
@@ -205,7 +217,7 @@ class Supply:
 
     def plan(self, now: Now) -> None:
         """Asks for what is needed next, most urgent first."""
-        self._now = now
+        self.now = now
         self._plan()
 
     def _plan(self) -> None:
@@ -213,37 +225,37 @@ class Supply:
 
         @functools.cache
         def exactly(frame: int) -> Moment:
-            return self._now.look(frame)
+            return self.now.look(frame)
 
         def look(frame: int) -> Moment:
-            grid = NEAR_GRID_FRAMES if frame < self._now.frame + RATE else LOOK_GRID_FRAMES
-            return exactly(max(self._now.frame, frame // grid * grid))
+            grid = NEAR_GRID_FRAMES if frame < self.now.frame + RATE else LOOK_GRID_FRAMES
+            return exactly(max(self.now.frame, frame // grid * grid))
 
-        future = look(self._now.frame + frames(4))
+        future = look(self.now.frame + frames(4))
         resting = self._resting()
         changed = False
         wishes: list[tuple[int, int, ClipRequest, Bed | Shots]] = []
         # A change of state asks for all beds at once: the loudest is served first.
-        turns = sorted(self.beds, key=lambda name: -self._now.moment.layer(name).gain)
+        turns = sorted(self.beds, key=lambda name: -self.now.moment.layer(name).gain)
         before = 0  # hurried clips to be made first
         for name in turns:
-            bed, now = self.beds[name], self._now.moment.layer(name)
+            bed, now = self.beds[name], self.now.moment.layer(name)
             if audible(now):
-                bed.start(self._now.frame)
-            elif self._now.gains.get(name, 0.0) <= SILENT_GAIN:
+                bed.start(self.now.frame)
+            elif self.now.gains.get(name, 0.0) <= SILENT_GAIN:
                 bed.stop()
             needed = audible(now) or audible(future.layer(name)) or (now.warm and not bed.plan.begun)
             if (not needed and bed.plan.pending is None) or name in resting:
                 continue
             in_flight = bed.plan.pending is not None
             request = bed.next_request(
-                self._now.frame,
+                self.now.frame,
                 self._wanted(look, name),
                 self.ladder.rung,
                 ahead_frames=ahead,
                 lead_frames=self._lead_frames(before),
                 guidance=self._guidance(now),
-                steps=now.steps,
+                steps=self._steps(now),
                 hurried_steps=self._hurried_steps(),
                 loop_frame=self.options.loop_frames,
             )
@@ -252,16 +264,16 @@ class Supply:
             if request is not None and not in_flight:
                 wishes.append((request.deadline_frame, len(wishes), request, bed))
         for name, shots in self.shots.items():
-            now = self._now.moment.layer(name)
+            now = self.now.moment.layer(name)
             if now.scatter is None:
                 continue
             # at a rate of 0 nothing falls: a layer that waits for danger needs no full bank yet
             active = (audible(now) or now.warm) and now.scatter.rate_per_minute != 0
             wish = shots.bank.next_request(
-                self._now.frame,
+                self.now.frame,
                 now.scatter,
                 active=active,
-                steps=min(self.ladder.rung.steps, now.steps or self.ladder.rung.steps),
+                steps=self._steps(now),
                 guidance=self._guidance(now),
             )
             if wish is not None:
@@ -292,11 +304,11 @@ class Supply:
 
     def _can_wait(self, flight: _Flight) -> bool:
         """Live: whether a batch is needed so much later than the answer to a change that it gives way to it."""
-        return self.options.live and flight.deadline_frame - self._now.frame > frames(GIVE_WAY_SECONDS)
+        return self.options.live and flight.deadline_frame - self.now.frame > frames(GIVE_WAY_SECONDS)
 
     def _hurried_steps(self) -> int | None:
         """Denoising steps of a clip that time presses for; None where it never does."""
-        if not self.options.live or self._now.priming:
+        if not self.options.live or self.now.priming:
             return None
         return min(self.ladder.rung.steps, self.generator.info.min_steps)
 
@@ -306,8 +318,15 @@ class Supply:
 
         return wanted
 
+    def _steps(self, layer: LayerMoment) -> int:
+        """Denoising steps: the layer's own, unless the command line says; on the lower rungs no more than allowed."""
+        rung = self.ladder.rung
+        if layer.steps is None or self.options.steps is not None:
+            return rung.steps
+        return min(layer.steps, rung.steps) if rung.level else layer.steps
+
     def _guidance(self, layer: LayerMoment) -> float:
-        for given in (self.options.guidance, layer.guidance, self._now.guidance):
+        for given in (self.options.guidance, layer.guidance, self.now.guidance):
             if given is not None:
                 return given
         return self.generator.info.guidance
@@ -334,19 +353,19 @@ class Supply:
             return
         delay = frames(self.options.offline_delay_seconds)
         urgent = min(r.deadline_frame for r in batch) - frames(0.2)
-        self._flight = _Flight(tuple(batch), min(self._now.frame + delay, max(self._now.frame, urgent)))
+        self._flight = _Flight(tuple(batch), min(self.now.frame + delay, max(self.now.frame, urgent)))
         timeout = max(10.0, 8 * self.pace.batch_seconds(batch))
         self.generator.submit(batch, timeout)
-        if not self.options.live and self._flight.take_in_frame <= self._now.frame:
+        if not self.options.live and self._flight.take_in_frame <= self.now.frame:
             self._take_in()
             self._plan()
 
     def _may_share(self, batch: list[ClipRequest], request: ClipRequest) -> bool:
         """Live: whether a batch may grow by a request without making the first one wait too long for its answer."""
-        urgent = batch[0].deadline_frame - self._now.frame < frames(2.0)
+        urgent = batch[0].deadline_frame - self.now.frame < frames(2.0)
         most = self.options.batch_seconds / 2 if urgent else self.options.batch_seconds
         needed = self.pace.batch_seconds([*batch, request])
-        return needed <= most and self._now.frame + frames(needed + SLACK_SECONDS) <= batch[0].deadline_frame
+        return needed <= most and self.now.frame + frames(needed + SLACK_SECONDS) <= batch[0].deadline_frame
 
     def _lead_frames(self, before: int) -> int:
         """From now until a hurried clip can be heard: waiting, making it and so many ``before`` it, its crossfade."""
@@ -366,7 +385,7 @@ class Supply:
         """The quietest layers, which make do with their own material on the lowest rungs."""
         count = self.ladder.rung.resting_layers
         able = [n for n, b in self.beds.items() if b.playing and b.timeline.end_frame]
-        able.sort(key=lambda n: self._now.moment.layer(n).gain)
+        able.sort(key=lambda n: self.now.moment.layer(n).gain)
         return set(able[: min(count, len(able) - 1)]) if count and able else set()
 
     def _climb(self) -> None:
@@ -386,10 +405,10 @@ class Supply:
             return total
 
         if self.ladder.update(
-            self._now.frame,
+            self.now.frame,
             load(rung.steps, rung.long_clips, len(live)),
             load(above.steps, above.long_clips, len(live) + rung.resting_layers - above.resting_layers),
             self._late,
         ):
-            self._fault(f"degrade level {self.ladder.rung.level}")
+            self.fault(f"degrade level {self.ladder.rung.level}")
         self._late = False

@@ -122,6 +122,11 @@ class CachingGenerator:
         return self._inner.ready
 
     @property
+    def device(self) -> str | None:
+        """What the model computes on."""
+        return self._inner.device
+
+    @property
     def restarts(self) -> int:
         """How many times a worker was replaced."""
         return self._inner.restarts

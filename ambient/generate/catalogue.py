@@ -91,6 +91,7 @@ def describe(name_or_path: str) -> ModelInfo:
             guidance=family.guidance,
             edge_latents=family.edge_latents,
             path=str(folder),
+            levelled=False,
         )
     except (OSError, ValueError, KeyError, TypeError, ArithmeticError) as error:
         raise BackendError(

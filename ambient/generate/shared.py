@@ -64,6 +64,10 @@ class _Port:
         return self._shared._inner.ready
 
     @property
+    def device(self) -> str | None:
+        return self._shared._inner.device
+
+    @property
     def restarts(self) -> int:
         return self._shared._inner.restarts
 

@@ -8,6 +8,7 @@ Neither imports torch here.
 from __future__ import annotations
 
 import contextlib
+import logging
 import multiprocessing
 import os
 import queue
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
 
 __all__ = ["InProcessGenerator", "ProcessGenerator"]
+
+log = logging.getLogger("ambient.generate")
 
 Answer = Clip | ClipFailure
 
@@ -62,6 +65,11 @@ class InProcessGenerator:
     def ready(self) -> bool:
         """Always: the backend was loaded before."""
         return True
+
+    @property
+    def device(self) -> str | None:
+        """What the model computes on."""
+        return getattr(self._backend, "device", None)
 
     def submit(self, batch: Sequence[ClipRequest], timeout_seconds: float) -> None:
         """Generates the batch now. ``timeout_seconds`` cannot be kept here and is ignored."""
@@ -112,6 +120,7 @@ class ProcessGenerator:
         self._serial = 0
         """Number of that batch."""
         self._ready = False
+        self._device: str | None = None
         self._closed = False
         self._ever_ready = False
         self._failures = 0
@@ -135,6 +144,11 @@ class ProcessGenerator:
         return self._ready
 
     @property
+    def device(self) -> str | None:
+        """What the model computes on."""
+        return self._device
+
+    @property
     def restarts(self) -> int:
         """How many times a worker was replaced."""
         return self._restarts
@@ -145,7 +159,8 @@ class ProcessGenerator:
         return self._process.pid if self._process else None
 
     def submit(self, batch: Sequence[ClipRequest], timeout_seconds: float) -> None:
-        """Queues a batch; ``timeout_seconds`` count from when the worker can begin with it."""
+        """Queues a batch; ``timeout_seconds`` count from when the worker can begin with it, and again from each
+        denoising step: a large model on a small machine is slow, not dead."""
         if not batch:
             return
         if self._closed:
@@ -187,9 +202,12 @@ class ProcessGenerator:
         ours, theirs = context.Pipe()
         # Serial of the last batch that was given up. Without a lock: a killed worker could never hold one.
         self._halted = context.RawValue("q", -1)
+        # Steps that it has done, as a sign of life.
+        self._steps = context.RawValue("q", 0)
+        self._lived = 0
         process = context.Process(
             target=_serve,
-            args=(theirs, self._halted, self._factory, self._arguments),
+            args=(theirs, self._halted, self._steps, self._factory, self._arguments),
             name="ambient-generator",
             daemon=True,
         )
@@ -224,15 +242,22 @@ class ProcessGenerator:
                 self._lost(answers, "worker_died", f"the generator process ended ({self._exit_code()})")
             elif message[0] == "ready":
                 self._ready, self._ever_ready, self._spent = True, True, 0.0
+                self._computes_on(message[1])
                 self._send()
             elif message[0] == "failed":
                 self._load_failed(message[1])
             else:
                 batch, _ = self._waiting.pop(0)
                 self._failures, self._spent = 0, 0.0
+                self._computes_on(message[2])
                 found = [replace(a, request=r) for a, r in zip(message[1], batch, strict=True)]
                 answers += [a for a in found if a.request not in self._unwanted]
                 self._send()
+
+    def _computes_on(self, device: str | None) -> None:
+        if device is not None and device != self._device:
+            log.info("%s computes on %s", self._info.name, device)
+        self._device = device
 
     def _watch(self, answers: list[Answer]) -> None:
         now = self._clock()
@@ -247,6 +272,8 @@ class ProcessGenerator:
             self._spent = 0.0
             return
         self._spent += min(step, self.LONGEST_STEP_SECONDS)
+        if self._ready and (lived := self._steps.value) != self._lived:  # slow it may be, but it works
+            self._lived, self._spent = lived, 0.0
         allowed = self._waiting[0][1] if self._ready else self.LOAD_TIMEOUT_SECONDS
         if self._spent > allowed:
             doing = "answer" if self._ready else "load"
@@ -317,7 +344,11 @@ def _run(backend: Backend, batch: Sequence[ClipRequest]) -> list[Answer]:
 
 
 def _serve(
-    connection: Connection, halted: Any, factory: BackendFactory, arguments: tuple[ModelInfo, str, int | None]
+    connection: Connection,
+    halted: Any,
+    steps: Any,
+    factory: BackendFactory,
+    arguments: tuple[ModelInfo, str, int | None],
 ) -> None:
     """Main loop of the worker process: ends when asked to, or when the engine's end of the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the engine ends us in order
@@ -334,11 +365,12 @@ def _serve(
     serial = 0
 
     def look() -> None:
+        steps.value += 1
         if halted.value >= serial:
             raise Interrupted
 
     backend.on_step = look
-    connection.send(("ready",))
+    connection.send(("ready", getattr(backend, "device", None)))
     while True:
         try:
             order = connection.recv()
@@ -347,4 +379,5 @@ def _serve(
         if order is None:
             return
         serial, batch = order
-        connection.send(("answers", _run(backend, batch)))
+        answers = _run(backend, batch)
+        connection.send(("answers", answers, getattr(backend, "device", None)))

@@ -6,7 +6,7 @@ from ambient.scene.loader import bundled_scenes, check_scene, find_scene, load_s
 from ambient.scene.machine import Machine
 from ambient.scene.memory import Memory
 from ambient.scene.model import Scene
-from ambient.scene.recordings import part_of
+from ambient.scene.recordings import part_of, recordings_of
 from ambient.scene.report import Inputs, TransitionRow, describe, simulate, transition_table
 from ambient.scene.schema import scene_schema
 
@@ -25,6 +25,7 @@ __all__ = [
     "load_scene",
     "parse_scene",
     "part_of",
+    "recordings_of",
     "scene_schema",
     "simulate",
     "transition_table",

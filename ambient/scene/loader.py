@@ -116,11 +116,25 @@ def _parse(raw: bytes, file: str) -> tuple[Scene | None, list[Problem]]:
         else:
             check_meaning(scene, source)
             _long_prompts(scene, source)
-            scene = with_recordings(scene, source, pathlib.Path(file).resolve().parent)
+            folder = pathlib.Path(file).resolve().parent
+            scene = with_recordings(_with_models(scene, folder), source, folder)
     problems = sorted(set(source.problems))
     if any(p.severity == "error" for p in problems):
         return None, problems
     return scene, problems
+
+
+def _with_models(scene: Scene, folder: pathlib.Path) -> Scene:
+    """The scene with checkpoint folders, which it names from where it lies, by their whole paths."""
+
+    def located(model: str | None) -> str | None:
+        if model is None or not ("/" in model or model.startswith((".", "~"))):
+            return model
+        inside = folder / pathlib.Path(model).expanduser()
+        return str(inside.resolve()) if inside.is_dir() else model
+
+    layers = {n: layer.model_copy(update={"model": located(layer.model)}) for n, layer in scene.layers.items()}
+    return scene.model_copy(update={"model": located(scene.model), "layers": layers})
 
 
 def _report(source: Source, data: dict[str, Any], fault: Any) -> None:

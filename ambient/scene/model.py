@@ -166,7 +166,6 @@ class _LayerFields(Part):
     mute: bool | None = None
     width: Number | None = None
     like: str | None = None
-    model: str | None = None
     steps: int | None = Field(default=None, ge=1, le=200)
     guidance: float | None = Field(default=None, ge=0, le=30)
     family: Literal["geo", "bio", "anthro"] | None = None
@@ -201,6 +200,7 @@ class Layer(_LayerFields):
 
     prompt: list[Rung]
     scatter: Scatter | None = None
+    model: str | None = None
 
 
 class LayerOverride(_LayerFields):

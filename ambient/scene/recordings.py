@@ -15,7 +15,7 @@ from ambient.messages import LIKE
 from ambient.scene.model import Scene
 from ambient.scene.source import Path, Source
 
-__all__ = ["part_of", "with_recordings"]
+__all__ = ["part_of", "recordings_of", "with_recordings"]
 
 MOST_BYTES = 500_000_000
 _BEGINNINGS = (
@@ -36,6 +36,12 @@ def with_recordings(scene: Scene, source: Source, folder: pathlib.Path) -> Scene
         for name, state in scene.states.items()
     }
     return scene.model_copy(update={"layers": found(scene.layers, ("layers",)), "states": states})
+
+
+def recordings_of(scene: Scene) -> list[str]:
+    """All recordings of a scene, as parts of prompt mixes, each once."""
+    layers = [*scene.layers.values(), *(o for s in scene.states.values() for o in s.layers.values())]
+    return sorted({layer.like for layer in layers if layer.like is not None})
 
 
 def part_of(file: pathlib.Path) -> str:

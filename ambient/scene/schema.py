@@ -47,7 +47,6 @@ def _layer_fields() -> dict[str, Schema]:
         "mute": {"type": "boolean", "description": "Makes no sound by itself."},
         "width": _ref("number", "Stereo width, 0 to 1."),
         "like": _told(_TEXT, "An audio file to resemble, from the scene's folder; beside a prompt or instead of one."),
-        "model": _told(_TEXT, "Model for this layer: a name or a checkpoint folder."),
         "steps": {"type": "integer", "minimum": 1, "maximum": 200, "description": "Denoising steps."},
         "guidance": {"type": "number", "minimum": 0, "maximum": 30, "description": "Prompt strength."},
         "family": {"enum": ["geo", "bio", "anthro"], "description": "Krause: earth, living things, people."},
@@ -57,6 +56,11 @@ def _layer_fields() -> dict[str, Schema]:
         },
         "scatter": {"$ref": "#/definitions/scatter"},
     }
+
+
+def _own_fields() -> dict[str, Schema]:
+    """What a state cannot change about a layer."""
+    return {"model": _told(_TEXT, "Model for this layer: a name, or a checkpoint folder, from the scene's folder.")}
 
 
 def _either_pair(unit: str, number: bool = True) -> Schema:
@@ -120,7 +124,8 @@ def _definitions() -> dict[str, Schema]:
             "anyOf": [
                 _TEXT,
                 {"type": "array", "minItems": 1},
-                _part("One sound of the environment.", _layer_fields(), ("prompt",)),
+                _part("One sound of the environment.", _layer_fields() | _own_fields())
+                | {"anyOf": [{"required": ["prompt"]}, {"required": ["like"]}]},
             ]
         },
         "override": {
@@ -222,7 +227,7 @@ def scene_schema() -> Schema:
             "setting": {"type": "string", "description": "Joins every bed's prompt, before the state's."},
             "avoid": {"type": "string", "description": "What to keep away from."},
             "start": _told(_NAME, "First state; else the first listed."),
-            "model": _told(_TEXT, "A model's name or checkpoint folder."),
+            "model": _told(_TEXT, "A model's name, or a checkpoint folder, from the scene's folder."),
             "steps": {"type": "integer", "minimum": 1, "maximum": 200, "description": "Denoising steps."},
             "guidance": {"type": "number", "minimum": 0, "maximum": 30, "description": "Prompt strength."},
             "place": _part(

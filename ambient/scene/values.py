@@ -159,6 +159,7 @@ def ordered_numbers(pair: list[Number]) -> list[Number]:
 
 
 def ordered_angles(pair: list[Number]) -> list[Number]:
+    """The pair; a range that crosses straight behind is written on beyond 180. Raises ValueError."""
     low, high = pair
     if low.by is None and high.by is None and 0 < low.at({}) <= 180 and high.at({}) < 0:
         wrapped = f"[{low.at({}):g}, {high.at({}) + 360:g}]"

@@ -42,28 +42,35 @@ class LayerAnchor:
     A clip begins with the gain that the clip before it ended with, because the two must agree sample for sample in
     their overlap; behind the join the gain moves to the clip's own within two seconds. It stays within ±3 dB. The
     reference follows the layer slowly and leans towards the nominal level.
+
+    What comes from a model whose level is anybody's guess is first brought near the nominal one, by one gain for the
+    layer's whole life, so that layers of several models can be mixed.
     """
 
     MOST_DB = 3.0
+    MOST_TRIM_DB = 20.0
     RAMP_FRAMES = 2 * RATE
     FOLLOW = 0.05
     LEAN = 0.1
 
-    def __init__(self) -> None:
+    def __init__(self, levelled: bool = True) -> None:
+        """``levelled``: whether clips come at the nominal level by themselves."""
         self._reference_db: float | None = None
         self._gain_db = 0.0
+        self._trim_db: float | None = 0.0 if levelled else None
 
     def correct(self, audio: Audio, join_offset: int) -> Audio:
         """The clip with its gain; ``join_offset`` is the frame within it where it takes over. Changes nothing."""
         after = self._wish(audio)
         t = np.clip((np.arange(len(audio)) - join_offset) / self.RAMP_FRAMES, 0.0, 1.0)
-        gains = self._gain_db + (after - self._gain_db) * t
+        gains = self._trim(audio) + self._gain_db + (after - self._gain_db) * t
         out: Audio = audio * np.power(10.0, gains / 20).astype(np.float32)[:, None]
         return out
 
     def learn(self, audio: Audio) -> None:
         """The clip, as the model made it, was taken into the timeline."""
-        level = self._level(audio)
+        self._trim_db = self._trim(audio)
+        level = self._level(audio) + self._trim_db
         self._gain_db = self._wish(audio)
         if self._reference_db is None:
             self._reference_db = level
@@ -73,7 +80,14 @@ class LayerAnchor:
     def _wish(self, audio: Audio) -> float:
         if self._reference_db is None:
             return self._gain_db
-        return float(np.clip(self._reference_db - self._level(audio), -self.MOST_DB, self.MOST_DB))
+        surplus = self._reference_db - self._level(audio) - self._trim(audio)
+        return float(np.clip(surplus, -self.MOST_DB, self.MOST_DB))
+
+    def _trim(self, audio: Audio) -> float:
+        """Decibels that the layer's clips are changed by: the first one says."""
+        if self._trim_db is not None:
+            return self._trim_db
+        return float(np.clip(NOMINAL_DB - self._level(audio), -self.MOST_TRIM_DB, self.MOST_TRIM_DB))
 
     @staticmethod
     def _level(audio: Audio) -> float:

@@ -30,6 +30,8 @@ def request(index: int = 0, text: str = "rain", layer: str = "rain", tail: Tail 
 class Moody(FakeBackend):
     """A backend that does what the prompt says. Lives in the worker process, hence at module level."""
 
+    device = "a thoughtful chip"
+
     def generate(self, requests: Sequence[ClipRequest]) -> list[Clip | ClipFailure]:
         text = requests[0].prompt.parts[0][0]
         if text == "die":
@@ -40,6 +42,10 @@ class Moody(FakeBackend):
             for _ in range(360_000):
                 self.on_step()
                 time.sleep(0.01)
+        if text == "a long second of steps":
+            for _ in range(10):
+                self.on_step()
+                time.sleep(0.1)
         if text == "break":
             raise RuntimeError("something inside gave way")
         return super().generate(requests)
@@ -143,6 +149,18 @@ def test_a_hung_worker_is_killed_after_its_time() -> None:
         assert isinstance(answer, ClipFailure) and answer.kind == "timeout"
         generator.submit([request(1)], 60.0)
         assert isinstance(collect(generator, 1)[0], Clip)
+    finally:
+        generator.close()
+
+
+def test_a_slow_worker_that_still_works_is_left_alone() -> None:
+    """Its time counts anew from each denoising step: a large model on a small machine is not dead."""
+    generator = process()
+    try:
+        collect_ready(generator)
+        generator.submit([request(0, "a long second of steps")], 0.6)
+        assert isinstance(collect(generator, 1)[0], Clip) and generator.restarts == 0
+        assert generator.device == "a thoughtful chip"
     finally:
         generator.close()
 

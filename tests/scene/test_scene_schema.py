@@ -29,6 +29,13 @@ def test_every_bundled_scene_is_valid(name: str) -> None:
     VALIDATOR.validate(plain(find_scene(name).read_text("utf-8")))
 
 
+@pytest.mark.parametrize(
+    "layer", ["{like: rain.wav}", "{prompt: rain, like: rain.wav}", "{prompt: rain, model: ./mine, steps: 4}"]
+)
+def test_layers_may_be_like_recordings_and_come_from_models_of_their_own(layer: str) -> None:
+    VALIDATOR.validate(plain(f"scene: 1\nlayers: {{a: {layer}}}\nstates: {{day: {{}}}}"))
+
+
 def _parts(schema: Any) -> list[dict[str, Any]]:
     """The object forms within a schema's alternatives."""
     if "properties" in schema:
@@ -70,6 +77,7 @@ def test_keys_are_those_of_the_model_and_each_is_described(definition: str | Non
         "scene: 1\nlayers: {a: {mute: true}}\nstates: {a: x}",
         "scene: 1\nlayers: {a: {prompt: x, intensity: {by: wind}}}\nstates: {a: x}",
         "scene: 1\nlayers: {a: {prompt: x, role: hero}}\nstates: {a: x}",
+        "scene: 1\nlayers: {a: x}\nstates: {s: {layers: {a: {model: other}}}}",
     ],
 )
 def test_wrong_scenes_are_refused(scene: str) -> None:
