@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import socket
 import threading
 import time
@@ -191,8 +192,57 @@ def test_it_fits_a_phone(stage):
         browser.open(stage.server.url)
         browser.wait("document.querySelectorAll('#layers li').length === 3")
         assert browser.evaluate("document.documentElement.scrollWidth") <= 360
-        small = "[...document.querySelectorAll('button')].filter(e => e.getBoundingClientRect().height < 36).length"
-        assert browser.evaluate(small) == 0
+        small = """[...document.querySelectorAll('button, input, select')].filter(e => e.checkVisibility() &&
+            e.getBoundingClientRect().height < 44).map(e => e.id || e.textContent)"""
+        assert browser.evaluate(small) == []
+    finally:
+        browser.call("Emulation.clearDeviceMetricsOverride")
+
+
+@pytest.mark.parametrize("width", [1280, 360])
+def test_the_focus_goes_the_way_of_the_eyes(stage, width):
+    browser = stage.browser
+    try:
+        browser.screen(width, 740, dark=True)
+        browser.open(stage.server.url)
+        browser.wait("document.querySelectorAll('#states button').length === 3")
+        order = """[...document.querySelectorAll('button, input, select')].filter(e => e.checkVisibility()).map(e => {
+            const r = e.getBoundingClientRect(); return [e.id || e.textContent, r.left, r.top, r.right, r.bottom]; })"""
+        for (name, _, _, right, bottom), (after, left, top, _, _) in itertools.pairwise(browser.evaluate(order)):
+            assert top >= bottom or left >= right, f"{after} is neither below nor to the right of {name}"
+    finally:
+        browser.call("Emulation.clearDeviceMetricsOverride")
+
+
+CONTRAST = """(() => {
+    const linear = (v) => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4;
+    const light = (ink) => ink.slice(0, 3).reduce((sum, v, i) => sum + linear(v / 255) * [.2126, .7152, .0722][i], 0);
+    const rgb = (colour) => colour.match(/[\\d.]+/g).map(Number);
+    const shown = (e) => e ? getComputedStyle(e).opacity * shown(e.parentElement) : 1;
+    const ground = (e) => { for (; e; e = e.parentElement) {
+        const colour = rgb(getComputedStyle(e).backgroundColor);
+        if (colour[3] !== 0) return colour; } };
+    return [...document.querySelectorAll('.card *, footer *, .bar *')].filter(e => e.checkVisibility() && !e.disabled &&
+        shown(e) > 0 && !e.closest('svg') && [...e.childNodes].some(n => n.nodeType === 3 && n.data.trim())).map(e => {
+        const back = ground(e), ink = rgb(getComputedStyle(e).color), part = shown(e);
+        const [a, b] = [light(back), light(ink.slice(0, 3).map((v, i) => part * v + (1 - part) * back[i]))];
+        return [(Math.max(a, b) + .05) / (Math.min(a, b) + .05), e.className || e.tagName, e.textContent.trim()];
+    }).filter(([ratio]) => ratio < 4.5); })()"""
+
+
+@pytest.mark.parametrize("dark", [True, False])
+def test_what_is_written_can_be_read(stage, dark):
+    """WCAG 2.2, success criterion 1.4.3: a contrast of at least 4.5 to 1."""
+    browser = stage.browser
+    try:
+        browser.screen(1280, 900, dark=dark)
+        browser.open(stage.server.url)
+        browser.wait("document.querySelectorAll('#layers .quiet').length > 0")
+        browser.evaluate(
+            "Promise.all(document.getAnimations().map(a => a.finish && a.effect.getComputedTiming().endTime "
+            "!== Infinity && a.finish()))"
+        )
+        assert browser.evaluate(CONTRAST) == []
     finally:
         browser.call("Emulation.clearDeviceMetricsOverride")
 
@@ -340,6 +390,26 @@ def test_a_layer_says_what_it_is_and_what_is_still_heard(stage, monkeypatch):
     row = "document.querySelector('#layers [data-name=wind]')"
     browser.wait(f"{row}?.innerText.includes('continuous · earth and weather · keynote')")
     assert "gusty wind through tall pines (coming; still heard: a light breeze)" in browser.evaluate(f"{row}.innerText")
+
+
+def test_what_all_layers_have_in_common_is_said_once(stage, monkeypatch):
+    browser, status = stage.browser, stage.control.status
+
+    def told():
+        document = status()
+        wind, birds, rain = document["layers"]
+        heard = "0.40 a breeze, in a wood, at night + 0.60 gusts, in a wood, at night"
+        now = "0.35 a breeze, in a wood, at night + 0.65 gusts, in a wood, at night"
+        wind |= {"kind": "bed", "prompt": now, "heard": heard, "level_db": -20.0, "muted": False}
+        birds |= {"kind": "bed", "prompt": "owls, in a wood, at night", "muted": False}
+        rain |= {"kind": "bed", "prompt": "rain on leaves, in a wood", "muted": True}  # ready for another state
+        return document
+
+    monkeypatch.setattr(stage.control, "status", told)
+    browser.open(stage.server.url)
+    browser.wait("document.querySelector('#note').textContent === 'in a wood · at night'")
+    texts = "[...document.querySelectorAll('#layers .prompt')].map(e => e.textContent)"
+    assert browser.evaluate(texts) == ["a breeze 35 % · gusts 65 %", "owls", "rain on leaves"]
 
 
 def test_another_scene_in_the_file_brings_its_own_controls(stage, monkeypatch):

@@ -5,6 +5,7 @@ import { SleepTimer, allowSteering, buildControls, buildVolume, showParams } fro
 import { happened, pretty, set, showDescription, showStatus } from "./scene.js";
 import { Spectrogram } from "./spectrogram.js";
 
+const PATIENCE = 5000; // milliseconds
 const $ = (id) => document.getElementById(id);
 
 // What tests and the curious may read.
@@ -26,6 +27,7 @@ let name = null;
 let stream = null;
 let player = null;
 let wanted = false; // whether the listener wants to hear
+let stuck = false; // whether the browser does not begin, as it does without a sound device
 const spectrogram = new Spectrogram($("spectrogram"));
 const sleep = new SleepTimer($("sleep"), $("sleep-left"), {
   fade: (seconds) => player?.fade(seconds),
@@ -56,7 +58,8 @@ function connect() {
     .on("status", (status) => {
       facts.scene = status.state;
       const ready = status.playing !== false;
-      if (mine.connected) link(ready ? "live" : "wait", ready ? "live" : "preparing");
+      if (mine.connected && stuck) link("wait", "the browser gives no sound");
+      else if (mine.connected) link(ready ? "live" : "wait", ready ? "live" : "preparing");
       showStatus(name, status);
       showParams(status.params ?? {});
     })
@@ -90,7 +93,10 @@ async function describe() {
 async function play() {
   wanted = true;
   phase("waiting");
+  const patience = setTimeout(() => (stuck = wanted), PATIENCE);
   await player.start();
+  clearTimeout(patience);
+  stuck = false;
   if ("mediaSession" in navigator) {
     navigator.mediaSession.metadata = new MediaMetadata({ title: pretty(name), artist: "Ambient" });
     navigator.mediaSession.setActionHandler("play", play);
@@ -99,7 +105,7 @@ async function play() {
 }
 
 async function pause() {
-  wanted = false;
+  wanted = stuck = false;
   sleep.cancel();
   phase("idle");
   await player.stop();

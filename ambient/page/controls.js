@@ -64,15 +64,17 @@ function chip(name, press) {
 function slider({ name, low, high, source }) {
   const box = document.createElement("div");
   const driven = source && !["manual", "outside", "set"].includes(source);
-  box.innerHTML = "<label><span></span><small></small></label><output></output><input type=range>";
-  const [input, label, output] = ["input", "label", "output"].map((kind) => box.querySelector(kind));
+  box.innerHTML = "<label></label> <small></small><output></output><input type=range>";
+  const [input, label, output, from] = ["input", "label", "output", "small"].map((kind) => box.querySelector(kind));
   input.id = label.htmlFor = `param-${name}`;
+  from.id = `from-${name}`;
+  if (driven) input.setAttribute("aria-describedby", from.id);
   output.setAttribute("for", input.id);
   output.setAttribute("aria-live", "off"); // it moves by itself
   Object.assign(input, { min: low, max: high, step: (high - low) / 200 || 0.01 });
   input.dataset.name = name;
-  label.firstChild.textContent = pretty(name);
-  label.lastChild.textContent = driven ? pretty(source) : "";
+  label.textContent = pretty(name);
+  from.textContent = driven ? pretty(source) : "";
   let queued = false;
   input.addEventListener("input", () => {
     touched[name] = performance.now();
@@ -101,10 +103,13 @@ function paint(input) {
   const part = (input.value - input.min) / (input.max - input.min || 1);
   input.style.setProperty("--part", part);
   const output = input.parentElement.querySelector("output");
-  if (output && input.dataset.name) set(output, format(Number(input.value), input.max - input.min));
+  if (!output || !input.dataset.name) return;
+  const told = format(Number(input.value), input.max - input.min);
+  set(output, told);
+  input.setAttribute("aria-valuetext", told);
 }
 
-const format = (value, range) => value.toFixed(range >= 20 ? 0 : range >= 3 ? 1 : 2);
+const format = (value, range) => value.toFixed(range >= 20 ? 0 : range >= 3 ? 1 : 2).replace("-", "−");
 
 export function buildVolume(input, change) {
   input.value = localStorage.getItem("volume") ?? 0.8;

@@ -58,7 +58,9 @@ function parts(prompt) {
 
 // What all beds end with (place, time of day) is said once, in the title.
 function sharedPhrases(layers) {
-  const texts = layers.filter((l) => l.kind === "bed").flatMap((l) => parts(l.prompt).map((p) => p.phrases));
+  const beds = layers.filter((l) => l.kind === "bed");
+  const now = beds.filter((l) => !l.muted); // those that are kept ready for another state end otherwise
+  const texts = (now.length ? now : beds).flatMap((l) => parts(l.prompt).map((p) => p.phrases));
   if (texts.length < 2) return [];
   let count = 0;
   while (texts.every((t) => t.length > count + 1 && t.at(-1 - count) === texts[0].at(-1 - count))) count += 1;
@@ -66,14 +68,25 @@ function sharedPhrases(layers) {
 }
 
 function brief(prompt, shared) {
-  const ending = shared.join(", ");
   return parts(prompt)
     .map(({ weight, phrases }) => {
-      const common = ending && phrases.slice(-shared.length).join(", ") === ending;
-      const text = (common ? phrases.slice(0, -shared.length) : phrases).join(", ");
-      return weight ? `${text} ${Math.round(100 * weight)} %` : text;
+      const own = [...phrases];
+      while (own.length > 1 && shared.includes(own.at(-1))) own.pop();
+      return weight ? `${own.join(", ")} ${Math.round(100 * weight)} %` : own.join(", ");
     })
     .join(" · ");
+}
+
+// Whether two prompts are the same words, in shares that the ear takes for the same.
+function alike(one, other) {
+  const shares = new Map();
+  for (const [sign, prompt] of [[1, one], [-1, other]]) {
+    for (const { weight, phrases } of parts(prompt)) {
+      const text = phrases.join(", ");
+      shares.set(text, (shares.get(text) ?? 0) + sign * (weight ?? 1));
+    }
+  }
+  return [...shares.values()].every((difference) => Math.abs(difference) < 0.3);
 }
 
 function newRow(layer) {
@@ -112,9 +125,9 @@ function showLayer({ kind, prompt, meter, why }, layer, shared) {
   set(kind, [KINDS[layer.kind], FAMILIES[layer.family], layer.role].filter(Boolean).join(" · "));
   if (prompt.title !== layer.prompt) prompt.title = layer.prompt;
   const now = brief(layer.prompt, shared);
-  const before = layer.heard && layer.heard !== layer.prompt && !quiet ? brief(layer.heard, shared) : now;
-  set(prompt, before === now ? now : `${now} (coming; still heard: ${before})`);
-  set(why, (layer.why ?? []).join(" · "));
+  const old = layer.heard && !quiet && !alike(layer.heard, layer.prompt);
+  set(prompt, old ? `${now} (coming; still heard: ${brief(layer.heard, shared)})` : now);
+  set(why, (layer.why ?? []).join(" · ").replaceAll(/([ =]) -(?=\d)/g, "$1 −"));
   meter.firstChild.style.transform = `scaleX(${quiet ? 0 : (level + 60) / 60})`;
   meter.setAttribute("aria-valuenow", level.toFixed(0));
   meter.setAttribute("aria-valuetext", quiet ? "silent" : `${level.toFixed(0)} decibels`);

@@ -24,9 +24,10 @@ def draw_states(scene: Scene, current: str | None = None) -> str:
     names = list(scene.states)
     count = len(names)
     wide = max(len(n) for n in names) * CHARACTER + 32
-    radius_x = max(wide * 1.15, 46.0 * count) if count > 1 else 0.0
+    radius_x = max(wide * 1.15, 36.0 * count) if count > 1 else 0.0
     radius_y = max(95.0, 26.0 * count) if count > 1 else 0.0
-    margin_x, margin_y = wide / 2 + 56, NODE_HEIGHT / 2 + 50
+    outside = 52 if scene.transitions else 18  # ways from anywhere come in from there
+    margin_x, margin_y = wide / 2 + outside, NODE_HEIGHT / 2 + max(outside, 32)
     width, height = 2 * (radius_x + margin_x), 2 * (radius_y + margin_y)
     places = {
         name: (
