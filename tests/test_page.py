@@ -107,6 +107,25 @@ def test_it_starts_soon(stage):
     assert browser.evaluate("ambient.state") == "idle"
 
 
+def test_who_is_quicker_than_the_page_is_heard_too(stage):
+    browser = stage.browser
+    script = browser.call(
+        "Page.addScriptToEvaluateOnNewDocument",
+        source="const get = fetch; fetch = async (...what) => {"
+        " await new Promise(done => setTimeout(done, 1000)); return get(...what); }",
+    )
+    try:
+        browser.open(stage.server.url)
+        browser.wait("!!window.ambient")
+        browser.click("#play")
+        assert browser.evaluate("ambient.state") == "waiting"
+        browser.wait("ambient.rms > 0.01", 10)
+        browser.click("#play")
+        browser.wait("ambient.state === 'idle'")
+    finally:
+        browser.call("Page.removeScriptToEvaluateOnNewDocument", **script)
+
+
 def test_it_shows_what_the_stream_does(stage):
     browser = stage.browser
     browser.open(stage.server.url)

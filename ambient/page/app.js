@@ -93,6 +93,7 @@ async function describe() {
 async function play() {
   wanted = true;
   phase("waiting");
+  if (!player) return; // the scene is still being chosen, and plays then
   const patience = setTimeout(() => (stuck = wanted), PATIENCE);
   await player.start();
   clearTimeout(patience);
@@ -108,7 +109,7 @@ async function pause() {
   wanted = stuck = false;
   sleep.cancel();
   phase("idle");
-  await player.stop();
+  await player?.stop();
 }
 
 function phase(now) {
@@ -129,7 +130,7 @@ function measure(stats) {
 }
 
 function animate(now) {
-  if (facts.state === "playing" && player.analyser && !document.hidden) spectrogram.draw(player.analyser, now);
+  if (facts.state === "playing" && player?.analyser && !document.hidden) spectrogram.draw(player.analyser, now);
   requestAnimationFrame(animate);
 }
 
@@ -139,6 +140,7 @@ async function choose(chosen) {
   const playing = wanted;
   if (playing) await pause();
   stream?.close();
+  player = null;
   name = chosen;
   set($("scene"), pretty(name));
   document.title = `${pretty(name)} – Ambient`;
@@ -146,7 +148,7 @@ async function choose(chosen) {
   for (const format of ["mp3", "opus"]) $(format).href = `/listen/${encodeURIComponent(name)}.${format}`;
   await describe();
   connect();
-  if (playing) await play();
+  if (playing || wanted) await play();
 }
 
 function buildKeys(volume) {
