@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import warnings
 import zipfile
 from typing import Any
 
@@ -30,6 +31,8 @@ def load_pipeline(folder: pathlib.Path) -> tuple[Family, Any]:
     import diffusers
     import transformers
 
+    for module in ("torch", "torchsde", "diffusers", "transformers"):  # what concerns their authors, not listeners
+        warnings.filterwarnings("ignore", module=rf"{module}(\.|$)")
     for library in (diffusers, transformers):
         library.utils.logging.set_verbosity_error()
         library.utils.logging.disable_progress_bar()
