@@ -35,6 +35,7 @@ __all__ = [
     "ScatterMoment",
     "SceneEvent",
     "Tail",
+    "contents_of",
     "frames",
     "likes",
     "path_of",
@@ -76,6 +77,11 @@ def likes(part: str) -> bool:
 def path_of(part: str) -> str:
     """Where the recording of such a part lies."""
     return part.removeprefix(LIKE).partition(":")[2]
+
+
+def contents_of(part: str) -> str:
+    """The part without the place of its recording: what a clip depends on."""
+    return part.partition(":")[0] + part.partition(":")[2].partition(":")[0] if likes(part) else part
 
 
 def _shown(part: str) -> str:

@@ -15,7 +15,7 @@ HEAVY = {"torch", "diffusers", "transformers", "safetensors", "tokenizers", "tor
 MAY: dict[str, set[str]] = {
     "scene": {"numpy", "pydantic", "yaml"},
     "plan": {"numpy", "ambient.scene"},
-    "generate": {"numpy", "soxr", "soundfile", "huggingface_hub", *HEAVY},
+    "generate": {"numpy", "soxr", "soundfile", "av", "huggingface_hub", *HEAVY},
     "sound": {"numpy", "scipy", "soxr"},
     "sinks": {"numpy", "sounddevice", "av", "soundfile", "aiohttp", "ambient.sound"},
 }

@@ -29,6 +29,7 @@ from ambient.engine.options import Opened, Options
 from ambient.errors import AmbientError, SinkError
 from ambient.generate.cache import CachingGenerator, ClipCache
 from ambient.generate.catalogue import describe
+from ambient.generate.recording import fault_of
 from ambient.generate.shared import SharedGenerator
 from ambient.generate.tuning import tuning_of
 from ambient.generate.worker import ProcessGenerator
@@ -52,7 +53,7 @@ def run(given: argparse.Namespace) -> int:
     if playing and given.scene is None:
         raise AmbientError("play needs a SCENE, or --replay LOG")
     paths = [find_scene(given.scene)] if playing else _scene_files(given.scenes or [given.default_scene])
-    scenes = [(path, load_scene(path)) for path in paths]
+    scenes = [(path, load_scene(path, fault_of)) for path in paths]
     stems = [path.stem for path in paths]
     if twice := {s for s in stems if stems.count(s) > 1}:
         raise AmbientError(f"two scenes are both called {', '.join(sorted(twice))}: rename one of the files")

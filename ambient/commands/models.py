@@ -13,7 +13,7 @@ from ambient.commands.table import print_table
 from ambient.errors import AmbientError
 from ambient.generate import hub
 from ambient.generate.catalogue import describe, known_models
-from ambient.generate.tuning import MARGIN, Measured, choose, measure, remember, tuning_of
+from ambient.generate.tuning import MARGIN, Measured, choose, measure, remember, tunings_of
 from ambient.messages import RATE, ModelInfo
 
 __all__ = ["run"]
@@ -35,9 +35,11 @@ def run(given: argparse.Namespace) -> int:
         if row["note"]:
             print(f"{row['name']}: {row['note']}")
     for row in rows:
-        if row["measured"]:
-            speed, steps = row["measured"]["times_real_time"], row["measured"]["steps"]
-            print(f"{row['name']}: measured here at {steps} steps: {speed:g} times real time")
+        for found in row["measured"] or ():
+            threads = "" if found["threads"] is None else f" --threads {found['threads']}"
+            how = f"{found['steps']} steps, clips of {found['clip_seconds']:g} s, {found['batch']} at once"
+            speed = f"{found['times_real_time']:g} times real time" + (" (estimated)" if found["estimated"] else "")
+            print(f"{row['name']}: measured with --device {found['device']}{threads} ({found['on']}): {how}: {speed}")
     print("\n`ambient models fetch NAME` brings one here, `ambient models bench NAME` measures it;")
     print("`--model NAME` or a checkpoint folder plays it")
     return 0
@@ -72,17 +74,19 @@ def _bench(given: argparse.Namespace) -> int:
         if not given.json:
             seconds = row.latent_frames * info.frames_per_latent / RATE
             how = f"{row.steps:3d} steps, {row.batch} x {seconds:5.2f} s"
-            print(f"  {how}: {row.seconds:6.2f} s, {row.times_real_time:5.1f} times real time", file=sys.stderr)
+            about = " (estimated)" if row.estimated else ""
+            print(f"  {how}: {row.seconds:6.2f} s, {row.times_real_time:5.2f} times real time{about}", file=sys.stderr)
 
     rows = measure(backend, tell=tell, most_seconds=given.seconds)
     found = choose(info, rows)
-    path = remember(info, given.device, given.threads, found)
+    path = remember(info, given.device, given.threads, found, str(device))
     if given.json:
         said = {"name": info.name, "device": str(device), **asdict(found), "layers": found.layers}
         print(json.dumps(said | {"measured": [asdict(r) for r in rows], "stored": str(path)}, indent=1))
         return 0
     how = f"{found.steps} steps, clips of {found.clip_seconds:g} s, {found.batch} at once"
-    print(f"{info.name}: {how}: {found.times_real_time:g} times real time")
+    about = "about " if found.estimated else ""
+    print(f"{info.name}: {how}: {about}{found.times_real_time:g} times real time")
     if found.real_time:
         print(f"enough for {found.layers} layers that sound all the time, with {MARGIN:g} times real time each")
         print(f"play and serve use it from now on (stored in {path})")
@@ -125,7 +129,7 @@ def _row(info: ModelInfo, state: str, licence: str | None, note: str | None) -> 
         "licence": licence,
         "longest_seconds": round(info.max_latent_frames * info.frames_per_latent / RATE, 2),
         "steps": info.steps,
-        "measured": asdict(tuned) if (tuned := tuning_of(info, "auto", None)) else None,
+        "measured": tunings_of(info) or None,
         "fingerprint": info.fingerprint,
         "path": info.path,
         "note": note,

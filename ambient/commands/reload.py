@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from ambient.engine.live import LiveStream
 from ambient.errors import AmbientError, SceneError
+from ambient.generate.recording import fault_of
 from ambient.messages import path_of
 from ambient.scene import Scene, load_scene, recordings_of
 
@@ -47,7 +48,7 @@ class SceneFile:
             return False
         self._loaded = mark
         try:
-            scene = load_scene(self._path)
+            scene = load_scene(self._path, fault_of)
             self._prepare(scene)
         except SceneError as error:
             self._stream.report([str(p) for p in error.problems])

@@ -25,6 +25,7 @@ from ambient.engine.options import Options
 from ambient.engine.replay import Replay
 from ambient.errors import AmbientError, BackendError, SinkError
 from ambient.generate.catalogue import describe
+from ambient.generate.recording import fault_of
 from ambient.generate.worker import ProcessGenerator
 from ambient.messages import (
     BLOCK_FRAMES,
@@ -64,7 +65,7 @@ def _render(given: argparse.Namespace) -> int:
         raise AmbientError("render needs a SCENE and --seconds, or --replay LOG")
     if replay is not None and given.loop:
         raise AmbientError("--loop: a recorded session ends where it ended; loops are rendered from a SCENE")
-    scene = load_scene(find_scene(given.scene)) if replay is None else replay.scene
+    scene = load_scene(find_scene(given.scene), fault_of) if replay is None else replay.scene
     if given.state is not None:
         scene = _staying(scene, given.state)
     _check(given, scene)
@@ -252,11 +253,16 @@ def _clip(given: argparse.Namespace) -> int:
 
 
 def _like(file: pathlib.Path | None) -> str | None:
-    """A recording as a part of a mix."""
+    """A recording as a part of a mix. Raises AmbientError where it is none."""
+    if file is None:
+        return None
     try:
-        return None if file is None else part_of(file)
+        part = part_of(file)
     except OSError as error:
         raise AmbientError(f"--like {file}: {error.strerror}") from error
+    if fault := fault_of(file):
+        raise AmbientError(f"--like {file} {fault}")
+    return part
 
 
 def _generate(generator: Generator, mix: PromptMix, length: int, given: argparse.Namespace) -> tuple[Audio, float]:

@@ -7,6 +7,7 @@ import json
 from dataclasses import asdict
 
 from ambient.errors import Problem, SceneError
+from ambient.generate.recording import fault_of
 from ambient.scene import check_scene, find_scene, load_scene, simulate
 
 __all__ = ["run"]
@@ -22,7 +23,7 @@ def _check(given: argparse.Namespace) -> int:
     clean: list[str] = []
     for name in given.scenes:
         try:
-            found = check_scene(find_scene(name))
+            found = check_scene(find_scene(name), fault_of)
         except SceneError as error:
             found = list(error.problems)
         problems += found

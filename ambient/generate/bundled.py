@@ -30,8 +30,8 @@ from ambient.generate.devices import choose_device
 from ambient.generate.fit import event_gain
 from ambient.generate.guidance import projected
 from ambient.generate.prompt import PromptEncoder, Reader
-from ambient.generate.recording import recording
-from ambient.generate.resemblance import Resemblance, resemblance, share_of_likes
+from ambient.generate.recording import recording, share_of_likes
+from ambient.generate.resemblance import Resemblance, resemblance
 from ambient.generate.seam import ease_seam
 from ambient.messages import Clip, ClipFailure, ClipRequest, PromptMix, Tail, likes
 

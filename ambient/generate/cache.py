@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ambient.messages import Clip, ClipFailure, ClipRequest, ModelInfo
+from ambient.messages import Clip, ClipFailure, ClipRequest, ModelInfo, contents_of
 from ambient.ports import Generator
 
 __all__ = ["CachingGenerator", "ClipCache", "cache_folder"]
@@ -48,7 +48,7 @@ class ClipCache:
         text = repr(
             (
                 info.fingerprint,
-                [(t, round(w, 4)) for t, w in request.prompt.parts],
+                [(contents_of(t), round(w, 4)) for t, w in request.prompt.parts],
                 request.prompt.avoid,
                 request.start_frame,
                 request.latent_frames,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import pathlib
+import warnings
 import zipfile
 from collections.abc import Mapping
 from typing import Any
@@ -39,6 +40,8 @@ def load_pipeline(folder: pathlib.Path) -> tuple[Family, Any]:
     import diffusers
     import transformers
 
+    for module in ("torch", "torchsde", "diffusers", "transformers"):  # what concerns their authors, not listeners
+        warnings.filterwarnings("ignore", module=rf"{module}(\.|$)")
     for library in (diffusers, transformers):
         library.utils.logging.set_verbosity_error()
         library.utils.logging.disable_progress_bar()

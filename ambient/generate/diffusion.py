@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from abc import abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import soxr
 import torch
 from torch import Tensor, nn
 
@@ -17,11 +19,32 @@ from ambient.generate.batches import BatchedBackend
 from ambient.generate.devices import Device
 from ambient.generate.fit import event_gain, fit, level_seam
 from ambient.generate.meaning import Meaning, blend, stack
-from ambient.generate.recording import recording
+from ambient.generate.recording import levelled, recording, share_of_likes
+from ambient.generate.resemblance import STRETCH_SECONDS, typical_stretch
 from ambient.generate.schedule import denoise
-from ambient.messages import Audio, Clip, ClipFailure, ClipRequest, ModelInfo, PromptMix, Tail, likes
+from ambient.messages import (
+    RATE,
+    Audio,
+    Clip,
+    ClipFailure,
+    ClipRequest,
+    Latents,
+    ModelInfo,
+    PromptMix,
+    Tail,
+    likes,
+    path_of,
+)
 
 __all__ = ["DiffusionBackend"]
+
+READERS = (
+    *("text_encoder", "text_encoder_2", "projection_model", "language_model", "duration_embedder"),
+    "audio_encoder",
+)
+"""Parts that make meanings of prompts."""
+LIKE_RMS = 10 ** (-20 / 20)
+"""The level at which recordings to resemble are encoded: about what these models were trained on."""
 
 
 class DiffusionBackend(BatchedBackend):
@@ -46,6 +69,7 @@ class DiffusionBackend(BatchedBackend):
         self._denoiser.to(self._dtype)
         self._run: Any = torch.compile(self._denoiser) if device.compiled else self._denoiser
         self._meaning = lru_cache(maxsize=256)(self._read_or_hear)
+        self._stretch = lru_cache(maxsize=16)(self._stretch_once)
 
     # ---- what a family must say
 
@@ -58,12 +82,19 @@ class DiffusionBackend(BatchedBackend):
     def _read(self, text: str) -> Meaning:
         """The meaning of one text, batch of 1; of the empty one what guidance leads away from."""
 
+    @property
+    def _hears(self) -> bool:
+        """Whether the model has an ear: an encoder of sound into the space of its meanings."""
+        return False
+
     def _hear(self, sound: Audio) -> Meaning:
-        """The meaning of a recording, ``(frames, 2)`` at RATE. Raises BackendError where the family has no ear."""
-        raise BackendError(
-            f"{self._info.name} cannot hear: `like` works with the bundled model and with AudioLDM 2, whose checkpoint "
-            "holds an audio encoder; say in a prompt what it should sound like"
-        )
+        """The meaning of a recording, ``(frames, 2)`` at RATE, where the model has an ear."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def _encode(self, sound: Tensor) -> Tensor:
+        """Latents ``(latent_channels, frames)`` of sound ``(channels, samples)`` at the model's rate, a whole number of
+        latent frames long."""
 
     def _read_or_hear(self, part: str) -> Meaning:
         return self._hear(recording(part)) if likes(part) else self._read(part)
@@ -97,6 +128,7 @@ class DiffusionBackend(BatchedBackend):
     @torch.inference_mode()
     def _generate(self, batch: list[ClipRequest], steps: int) -> list[Clip | ClipFailure]:
         began = time.perf_counter()
+        asked, batch = batch, [self._led(request) for request in batch]
         z = self._sample(batch, steps)
         if self._dtype != torch.float32 and not bool(torch.isfinite(z).all()):
             # half precision overflows in some checkpoints: once and for all in full then
@@ -114,9 +146,9 @@ class DiffusionBackend(BatchedBackend):
             sound = self._decode(torch.from_numpy(stored.astype(np.float32)).to(self._place)).float().cpu().numpy()
         each = (time.perf_counter() - began) / len(batch)
         return [
-            self._clip(request, sound[i].T, stored[i], each)
+            replace(self._clip(request, sound[i].T, stored[i], each), request=asked[i])
             if np.isfinite(sound[i]).all() and np.isfinite(stored[i]).all()
-            else ClipFailure(request, "nan", "the model gave numbers that are not finite")
+            else ClipFailure(asked[i], "nan", "the model gave numbers that are not finite")
             for i, request in enumerate(batch)
         ]
 
@@ -138,7 +170,7 @@ class DiffusionBackend(BatchedBackend):
         noise = torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(r.seed)) for r in batch])
         known, mask = torch.zeros(len(batch), *shape), torch.zeros(len(batch), 1, shape[1])
         for i, request in enumerate(batch):
-            if (tail := self._tail(request)) is not None:
+            if (tail := request.tail) is not None:
                 known[i, :, : tail.kept] = torch.from_numpy(tail.latents.astype(np.float32))
                 mask[i, :, : tail.kept] = 1.0
             if (head := request.head) is not None:
@@ -170,7 +202,7 @@ class DiffusionBackend(BatchedBackend):
         if any(r.prompt.avoid for r in batch):  # nothing can be kept away from without guidance
             weak = torch.tensor([bool(r.prompt.avoid) and r.guidance == 1 for r in batch], device=self._place)
             strengths = torch.where(weak, 1.7, strengths)
-        with self._at_hand("text_encoder", "text_encoder_2", "projection_model", "language_model", "duration_embedder"):
+        with self._at_hand(*READERS):
             wanted = [self._mix(r) for r in batch]
             avoided = [self._meaning(r.prompt.avoid) for r in batch] if bool((strengths != 1).any()) else []
             given = stack(avoided + wanted)
@@ -182,11 +214,42 @@ class DiffusionBackend(BatchedBackend):
         return self._blend(request.prompt)
 
     def _blend(self, prompt: PromptMix) -> Meaning:
-        return blend([(self._meaning(text), weight) for text, weight in prompt.parts])
+        heard = [(part, weight) for part, weight in prompt.parts if self._hears or not likes(part)]
+        if not heard:
+            return self._meaning("")
+        whole = sum(weight for _, weight in heard)
+        return blend([(self._meaning(part), weight / whole) for part, weight in heard])
 
-    def _tail(self, request: ClipRequest) -> Tail | None:
-        """What the clip continues."""
-        return request.tail
+    # ---- recordings, for a model without an ear
+
+    def _led(self, request: ClipRequest) -> ClipRequest:
+        """The first clip of a bed that is mostly `like` a recording goes on from a stretch of it."""
+        if self._hears or request.tail is not None or request.one_shot or share_of_likes(request.prompt) < 0.5:
+            return request
+        part = max((p for p in request.prompt.parts if likes(p[0])), key=lambda p: p[1])[0]
+        stretch = self._stretch(part)[:, : request.latent_frames // 2]
+        return replace(request, tail=Tail(stretch)) if stretch.shape[1] else request
+
+    def _stretch_once(self, part: str) -> Latents:
+        rate, hop = self._info.rate, self._hop
+        sound = levelled(recording(part), LIKE_RMS)
+        given = np.asarray(soxr.resample(sound, RATE, rate), np.float32)[: self._info.max_latent_frames * hop]
+        if self._info.channels == 1:
+            given = given.mean(1, keepdims=True)
+        given = np.pad(given, ((0, -len(given) % hop), (0, 0)))
+        with self._at_hand("vae"):
+            z = self._encode(torch.from_numpy(given.T.copy()).to(self._place)).float().cpu()
+        if not bool(torch.isfinite(z).all()):
+            raise BackendError(f"{self._info.name} makes nothing of the recording {path_of(part)}")
+        return typical_stretch(z, round(STRETCH_SECONDS * rate / hop)).numpy().astype(np.float16)
+
+    def _trouble(self, request: ClipRequest) -> str:
+        if request.one_shot and not self._hears and share_of_likes(request.prompt) == 1:
+            return (
+                f"{self._info.name} has no ear: it can go on from a recording, but not make single events like it; say "
+                "in a prompt what they should sound like, or take the bundled model or AudioLDM 2"
+            )
+        return super()._trouble(request)
 
     # ---- memory
 

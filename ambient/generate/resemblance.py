@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from ambient.generate.codec import AmbienceCodec
 from ambient.generate.prompt import PromptEncoder
-from ambient.messages import RATE, Audio, Latents, PromptMix, likes
+from ambient.generate.recording import levelled
+from ambient.messages import RATE, Audio, Latents
 
-__all__ = ["Resemblance", "resemblance", "share_of_likes"]
+__all__ = ["Resemblance", "resemblance", "typical_stretch"]
 
 NOMINAL_RMS = 10 ** (-26 / 20)
 """The level that the model was trained at; scenes set levels."""
@@ -31,9 +32,12 @@ class Resemblance:
     """The stretch of it that is most like the whole, ``(latent_channels, frames)``."""
 
 
-def share_of_likes(prompt: PromptMix) -> float:
-    """How much of a mix is recordings, 0 to 1."""
-    return sum(weight for text, weight in prompt.parts if likes(text))
+def typical_stretch(z: Tensor, size: int) -> Tensor:
+    """The ``size`` frames of latents ``(channels, frames)`` whose mean is nearest to that of all."""
+    size = min(size, z.shape[1])
+    means = z.unfold(1, size, 1).mean(2)  # (channels, places)
+    place = int((means - z.mean(1, keepdim=True)).square().sum(0).argmin())
+    return z[:, place : place + size]
 
 
 @torch.inference_mode()
@@ -44,18 +48,14 @@ def resemblance(sound: Audio, codec: AmbienceCodec, encoder: PromptEncoder) -> R
     stray from them.
     """
     step = codec.config.downsampling_ratio
-    x = torch.from_numpy(sound[: max(1, len(sound) // step) * step].T[None].copy())
-    x = nn.functional.pad(x, (0, -x.shape[2] % step))
-    lively = x.unfold(2, 240, 240).square().mean((0, 1, 3)).sort().values  # as training levels recordings
-    x = x * (NOMINAL_RMS / lively[len(lively) // 2 :].mean().sqrt().clamp_min(1e-6))
-    z = codec.encode(x).latents[0]
+    sound = levelled(sound[: max(1, len(sound) // step) * step], NOMINAL_RMS)  # as training levels recordings
+    x = torch.from_numpy(sound.T[None].copy())
+    z = codec.encode(nn.functional.pad(x, (0, -x.shape[2] % step))).latents[0]
     mean = z.mean(1)
-    size = min(round(STRETCH_SECONDS * RATE / step), z.shape[1])
-    means = z.unfold(1, size, 1).mean(2)  # (channels, places)
-    place = int((means - mean[:, None]).square().sum(0).argmin())
     meaning = torch.zeros(encoder.config.dim)
     if len(encoder.prototypes):
         usual, spread = encoder.usual(encoder.prototypes).chunk(2, -1)
         far = ((usual - mean) / spread.abs().clamp_min(1e-3)).square().mean(1)
         meaning = nn.functional.normalize(torch.softmax(-2 * far, 0) @ encoder.prototypes, dim=0)
-    return Resemblance(mean, meaning, z[:, place : place + size].numpy().astype("float16"))
+    stretch = typical_stretch(z, round(STRETCH_SECONDS * RATE / step))
+    return Resemblance(mean, meaning, stretch.numpy().astype("float16"))

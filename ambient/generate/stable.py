@@ -70,6 +70,10 @@ class StableAudioBackend(DiffusionBackend):
         )[0]
         return out
 
+    def _encode(self, sound: Tensor) -> Tensor:
+        latents: Tensor = self._pipeline.vae.encode(sound[None]).latent_dist.mode()[0]
+        return latents
+
     def _decode(self, latents: Tensor) -> Tensor:
         sound: Tensor = self._pipeline.vae.decode(latents).sample
         return sound
@@ -111,6 +115,10 @@ class StableAudio3Backend(DiffusionBackend):
             return_dict=False,
         )[0]
         return out
+
+    def _encode(self, sound: Tensor) -> Tensor:
+        latents: Tensor = self._pipeline.vae.encode(sound[None]).latents[0]
+        return latents
 
     def _decode(self, latents: Tensor) -> Tensor:
         sound: Tensor = self._pipeline.vae.decode(latents).sample

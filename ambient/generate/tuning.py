@@ -15,12 +15,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ambient.errors import BackendError
+from ambient.errors import BackendError, OutOfMemory
 from ambient.generate.cache import cache_folder
-from ambient.messages import RATE, Clip, ClipKey, ClipRequest, ModelInfo, PromptMix, Tail
+from ambient.messages import RATE, ClipFailure, ClipKey, ClipRequest, ModelInfo, PromptMix, Tail
 from ambient.ports import Backend
 
-__all__ = ["MARGIN", "Measured", "Tuning", "choose", "measure", "remember", "tuning_of"]
+__all__ = ["MARGIN", "Measured", "Tuning", "choose", "measure", "remember", "tuning_of", "tunings_of"]
 
 MARGIN = 1.5
 """Times real time that a layer needs: what is left is for changes of the scene, single events and a busy machine."""
@@ -28,7 +28,11 @@ KEPT_SECONDS = 1.6
 """What a regular clip repeats of the one before."""
 LENGTHS_SECONDS = (7.68, 15.36, 30.72)
 """Clip lengths that are tried, and the longest that the model allows. Shorter ones follow a scene more closely."""
+FEW_STEPS = (1, 1, 3)
+"""Of the clips that warm up, and from which longer ones are estimated."""
 _FILE = "tuning.json"
+_ABOUT = ("model", "device", "threads", "on")
+"""What a stored row says beside the tuning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,8 @@ class Measured:
     """For the whole batch, wall time."""
     times_real_time: float
     """Seconds of new sound, of all clips of the batch together, made in a second."""
+    estimated: bool = False
+    """Reckoned from clips of fewer steps, because the whole ones would have taken too long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +60,8 @@ class Tuning:
     times_real_time: float
     real_time: bool
     """Whether one layer keeps real time with the margin; else all is as fast as it gets."""
+    estimated: bool = False
+    """As of :class:`Measured`."""
 
     @property
     def layers(self) -> int:
@@ -69,25 +77,38 @@ def measure(
     clock: Callable[[], float] = time.perf_counter,
     tell: Callable[[Measured], None] = lambda row: None,
 ) -> list[Measured]:
-    """Makes clips of several lengths, steps and batches; ``tell`` hears of each. Raises BackendError for a failed clip.
+    """Makes clips of several lengths, steps and batches; ``tell`` hears of each.
 
-    The first clip of each length, which warms up, does not count. What would be slower than what was measured
-    already allows within ``most_seconds`` is left out.
+    The first clip of each length, which warms up, does not count. It ends after about ``most_seconds``, and a clip that
+    would not be done by then is estimated from two with fewer steps. Batches and lengths for which the memory does not
+    suffice are left out. Raises BackendError for a clip that fails, and where not even one fits.
     """
     info = backend.info
     began = clock()
     rows: list[Measured] = []
     counts = list(dict.fromkeys([info.steps, (info.steps + info.min_steps + 1) // 2, info.min_steps]))
     for length in _lengths(info):
-        _time(backend, info.min_steps, length, 1, clock)
         for batch in batches:
-            for steps in counts:
-                if rows and clock() - began > most_seconds:
-                    return rows
-                spent = _time(backend, steps, length, batch, clock)
-                new = (length - _kept(info, length)) * info.frames_per_latent / RATE * batch
-                rows.append(Measured(steps, length, batch, spent, new / spent))
-                tell(rows[-1])
+            if rows and clock() - began > most_seconds:
+                return rows
+            try:
+                least = [_time(backend, n, length, batch, clock) for n in FEW_STEPS]
+                for steps in counts:
+                    left = most_seconds - (clock() - began)
+                    if rows and left < 0:
+                        return rows
+                    each = max(0.0, least[-1] - least[-2]) / (FEW_STEPS[-1] - FEW_STEPS[-2])
+                    spent = least[-1] + each * (steps - FEW_STEPS[-1])
+                    estimated = spent > left
+                    if not estimated:
+                        spent = _time(backend, steps, length, batch, clock)
+                    new = (length - _kept(info, length)) * info.frames_per_latent / RATE * batch
+                    rows.append(Measured(steps, length, batch, spent, new / spent, estimated))
+                    tell(rows[-1])
+            except OutOfMemory as error:
+                if not rows:
+                    raise BackendError(f"{info.name} does not fit into the memory of this device: {error}") from error
+                break  # larger batches of that length fit still less
     return rows
 
 
@@ -103,13 +124,18 @@ def choose(info: ModelInfo, rows: Sequence[Measured]) -> Tuning:
     best = max(r.times_real_time for r in field)
     chosen = min((r for r in field if r.times_real_time >= 0.9 * best), key=lambda r: (r.latent_frames, r.batch))
     seconds = chosen.latent_frames * info.frames_per_latent / RATE
-    return Tuning(chosen.steps, round(seconds, 2), chosen.batch, round(chosen.times_real_time, 2), bool(able))
+    speed = round(chosen.times_real_time, 2)
+    return Tuning(chosen.steps, round(seconds, 2), chosen.batch, speed, bool(able), chosen.estimated)
 
 
-def remember(info: ModelInfo, device: str, threads: int | None, tuning: Tuning) -> pathlib.Path:
-    """Stores a tuning for :func:`tuning_of`; returns the file. Raises BackendError where it cannot be written."""
+def remember(info: ModelInfo, device: str, threads: int | None, tuning: Tuning, on: str = "") -> pathlib.Path:
+    """Stores a tuning for :func:`tuning_of`; returns the file. Raises BackendError where it cannot be written.
+
+    ``device`` and ``threads`` as they were asked for, which is what a stream asks for too; ``on``: what that was.
+    """
     path = _path()
-    known = _read(path) | {_key(info, device, threads): {"model": info.name, **asdict(tuning)}}
+    row = dict(zip(_ABOUT, (info.name, device, threads, on), strict=True)) | asdict(tuning)
+    known = _read(path) | {_key(info, device, threads): row}
     part = path.with_suffix(f".{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -124,9 +150,18 @@ def remember(info: ModelInfo, device: str, threads: int | None, tuning: Tuning) 
 
 def tuning_of(info: ModelInfo, device: str, threads: int | None) -> Tuning | None:
     """What was measured for these weights on this device, if anything was."""
-    row = _read(_path()).get(_key(info, device, threads))
+    return _tuning(_read(_path()).get(_key(info, device, threads)))
+
+
+def tunings_of(info: ModelInfo) -> list[dict[str, Any]]:
+    """All that was measured for these weights here, JSON-ready, with the device and threads that were asked for."""
+    rows = [row for key, row in _read(_path()).items() if key.startswith(f"{info.fingerprint} on ")]
+    return [{k: row.get(k) for k in _ABOUT[1:]} | asdict(tuned) for row in rows if (tuned := _tuning(row))]
+
+
+def _tuning(row: Any) -> Tuning | None:
     try:
-        found = Tuning(**{k: v for k, v in row.items() if k != "model"}) if row else None
+        found = Tuning(**{k: v for k, v in row.items() if k not in _ABOUT}) if row else None
         good = found is not None and 1 <= found.steps <= 1000 and found.clip_seconds > 0 and found.batch >= 1
     except (TypeError, AttributeError):
         return None
@@ -171,6 +206,8 @@ def _time(backend: Backend, steps: int, length: int, batch: int, clock: Callable
     ]
     began = clock()
     for answer in backend.generate(requests):
-        if not isinstance(answer, Clip):
+        if isinstance(answer, ClipFailure):
+            if answer.kind == "out_of_memory":
+                raise OutOfMemory(answer.message)
             raise BackendError(f"{info.name} makes no clip: {answer.message}")
     return math.nextafter(clock() - began, math.inf)

@@ -13,7 +13,7 @@ from ambient.errors import Problem, SceneError
 from ambient.scene.checks import check_meaning
 from ambient.scene.expand import expand
 from ambient.scene.model import Layer, LayerOverride, Scene
-from ambient.scene.recordings import with_recordings
+from ambient.scene.recordings import Hear, with_recordings
 from ambient.scene.source import MOST_BYTES, Path, Source, read_source
 
 __all__ = ["bundled_scenes", "check_scene", "find_scene", "load_scene", "nearest", "parse_scene"]
@@ -22,15 +22,18 @@ _TOKENS = 64
 """Prompts longer than this many words are cut by text encoders; a warning from there on."""
 
 
-def load_scene(path: str | pathlib.Path) -> Scene:
-    """The scene in a file. Raises SceneError with all of its mistakes; warnings are in ``scene.warnings``."""
-    return parse_scene(_read(path), str(path))
+def load_scene(path: str | pathlib.Path, hear: Hear | None = None) -> Scene:
+    """The scene in a file. Raises SceneError with all of its mistakes; warnings are in ``scene.warnings``.
+
+    ``hear`` listens to the recordings that the scene names; without it they only have to be there.
+    """
+    return parse_scene(_read(path), str(path), hear)
 
 
-def parse_scene(raw: bytes | str, file: str = "scene.yaml") -> Scene:
+def parse_scene(raw: bytes | str, file: str = "scene.yaml", hear: Hear | None = None) -> Scene:
     """The scene in a text. Raises SceneError."""
     raw = raw if isinstance(raw, bytes) else raw.encode()
-    scene, problems = _parse(raw, file)
+    scene, problems = _parse(raw, file, hear)
     if scene is None:
         raise SceneError([p for p in problems if p.severity == "error"])
     known = {
@@ -42,9 +45,9 @@ def parse_scene(raw: bytes | str, file: str = "scene.yaml") -> Scene:
     return scene.model_copy(update=known)
 
 
-def check_scene(path: str | pathlib.Path) -> list[Problem]:
+def check_scene(path: str | pathlib.Path, hear: Hear | None = None) -> list[Problem]:
     """All mistakes and warnings of a file, in the order of the file. Raises SceneError if it cannot be read."""
-    return _parse(_read(path), str(path))[1]
+    return _parse(_read(path), str(path), hear)[1]
 
 
 def bundled_scenes() -> list[str]:
@@ -97,7 +100,7 @@ def _read(path: str | pathlib.Path) -> bytes:
         raise SceneError([Problem(str(path), 1, 1, "error", f"the file cannot be read: {said}")]) from error
 
 
-def _parse(raw: bytes, file: str) -> tuple[Scene | None, list[Problem]]:
+def _parse(raw: bytes, file: str, hear: Hear | None) -> tuple[Scene | None, list[Problem]]:
     source = read_source(file, raw)
     if source.data is None:
         return None, sorted(source.problems)
@@ -117,7 +120,7 @@ def _parse(raw: bytes, file: str) -> tuple[Scene | None, list[Problem]]:
             check_meaning(scene, source)
             _long_prompts(scene, source)
             folder = pathlib.Path(file).resolve().parent
-            scene = with_recordings(_with_models(scene, folder), source, folder)
+            scene = with_recordings(_with_models(scene, folder), source, folder, hear)
     problems = sorted(set(source.problems))
     if any(p.severity == "error" for p in problems):
         return None, problems

@@ -8,28 +8,25 @@ from __future__ import annotations
 
 import hashlib
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ambient.messages import LIKE
 from ambient.scene.model import Scene
 from ambient.scene.source import Path, Source
 
-__all__ = ["part_of", "recordings_of", "with_recordings"]
+__all__ = ["Hear", "part_of", "recordings_of", "with_recordings"]
 
 MOST_BYTES = 500_000_000
-_BEGINNINGS = (
-    *(b"RIFF", b"RF64", b"fLaC", b"OggS", b"ID3", b"FORM", b"caff", b".snd"),
-    *(b"\xff\xfb", b"\xff\xf3", b"\xff\xfa"),
-)
-"""Of the formats that can be read: WAV, FLAC, Ogg, MP3, AIFF, CAF, AU."""
+Hear = Callable[[pathlib.Path], str | None]
+"""Why a file cannot be resembled, in words that follow its name; None where it can. A scene itself hears nothing."""
 
 
-def with_recordings(scene: Scene, source: Source, folder: pathlib.Path) -> Scene:
+def with_recordings(scene: Scene, source: Source, folder: pathlib.Path, hear: Hear | None) -> Scene:
     """The scene with every `like` as a part of a prompt mix; what is no recording is a mistake."""
 
     def found(layers: Mapping[str, Any], path: Path) -> dict[str, Any]:
-        return {n: _resolved(layer, (*path, n), source, folder) for n, layer in layers.items()}
+        return {n: _resolved(layer, (*path, n), source, folder, hear) for n, layer in layers.items()}
 
     states = {
         name: state.model_copy(update={"layers": found(state.layers, ("states", name, "layers"))})
@@ -50,7 +47,7 @@ def part_of(file: pathlib.Path) -> str:
         return f"{LIKE}{hashlib.file_digest(data, 'sha256').hexdigest()[:16]}:{file.resolve()}"
 
 
-def _resolved(layer: Any, path: Path, source: Source, folder: pathlib.Path) -> Any:
+def _resolved(layer: Any, path: Path, source: Source, folder: pathlib.Path, hear: Hear | None) -> Any:
     if layer.like is None:
         return layer
     where: Path = (*path, "like")
@@ -63,11 +60,9 @@ def _resolved(layer: Any, path: Path, source: Source, folder: pathlib.Path) -> A
         elif file.stat().st_size > MOST_BYTES:
             source.error(where, f"{layer.like!r} is larger than {MOST_BYTES // 1_000_000} MB", "a minute is enough")
         else:
-            with file.open("rb") as data:
-                beginning = data.read(4)
             part = part_of(file)
-            if not beginning.startswith(_BEGINNINGS):
-                source.error(where, f"{layer.like!r} is no sound", "WAV, FLAC, Ogg, MP3 or AIFF can be read")
+            if hear is not None and (fault := hear(file)):
+                source.error(where, f"{layer.like!r} {fault}", "half a minute of one sound is best")
     except (OSError, ValueError) as error:
         said = getattr(error, "strerror", None) or str(error)
         source.error(where, f"{layer.like!r} cannot be read: {said}")

@@ -231,7 +231,7 @@ def audioldm2_speech() -> AudioLDM2Pipeline:
 def stable_audio() -> StableAudioPipeline:
     """As Stable Audio Open: T5 → DiT → Oobleck; 44.1 kHz stereo, 2,048 samples a latent frame."""
     vae = AutoencoderOobleck(
-        encoder_hidden_size=4,
+        encoder_hidden_size=128,
         downsampling_ratios=[2, 4, 4, 8, 8],
         channel_multiples=[1, 1, 1, 1, 1],
         decoder_channels=4,
@@ -293,16 +293,20 @@ def stable_audio_3() -> StableAudio3InpaintPipeline:
     with torch.no_grad():  # the way of the kept latents begins at zero: an untrained model would not see them
         for block in transformer.transformer_blocks:
             block.to_local_embed[-1].weight.normal_(std=0.05)
+    vae = AutoencoderSAME(
+        encoder_channels=8,
+        encoder_c_mults=[2],
+        encoder_strides=[16],
+        encoder_transformer_depths=[1],
+        dim_heads=8,
+        latent_dim=256,
+        ff_mult=1,
+    )
+    with torch.no_grad():  # as initialised it gives the same latents for every sound
+        for weight in vae.encoder.parameters():
+            weight.add_(torch.randn_like(weight) * 0.3)
     return StableAudio3InpaintPipeline(
-        vae=AutoencoderSAME(
-            encoder_channels=8,
-            encoder_c_mults=[2],
-            encoder_strides=[16],
-            encoder_transformer_depths=[1],
-            dim_heads=8,
-            latent_dim=256,
-            ff_mult=1,
-        ),
+        vae=vae,
         text_encoder=T5GemmaEncoderModel(T5GemmaConfig(encoder=gemma, decoder=gemma, is_encoder_decoder=False)),
         tokenizer=GemmaTokenizer(vocab={w: i for i, w in enumerate(words)}, merges=[], model_max_length=16),
         duration_embedder=StableAudio3DurationEmbedder(output_dim=12, fourier_dim=8),

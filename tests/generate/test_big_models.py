@@ -320,9 +320,9 @@ def test_the_undistilled_stable_audio_3_takes_more_steps(copied: Folder) -> None
     assert describe(str(folder)).steps == 50
 
 
-def test_audioldm2_hears_a_recording_and_the_others_say_that_they_cannot(
-    checkpoint: Folder, tmp_path: pathlib.Path
-) -> None:
+@pytest.fixture
+def two_sounds(tmp_path: pathlib.Path) -> list[str]:
+    """A quiet hiss and a louder rumble, as parts of mixes."""
     import soundfile as sf
 
     rng = np.random.default_rng(0)
@@ -331,13 +331,86 @@ def test_audioldm2_hears_a_recording_and_the_others_say_that_they_cannot(
         sound = rng.standard_normal((2 * 48_000, 2)) * (0.05 + 0.2 * i)
         sf.write(tmp_path / f"{i}.wav", np.cumsum(sound, 0) / 50 if i else sound, 48_000)
         parts.append(part_of(tmp_path / f"{i}.wav"))
-    backend = backend_of(checkpoint, "audioldm2")
-    one, other = (clip(backend, request(prompt=PromptMix.of(p))) for p in parts)
+    return parts
+
+
+@pytest.fixture
+def listening(checkpoint: Folder, tmp_path: pathlib.Path) -> pathlib.Path:
+    """AudioLDM with both halves of CLAP."""
+    from transformers import ClapAudioModelWithProjection
+
+    folder = pathlib.Path(shutil.copytree(checkpoint("audioldm"), tmp_path / "listening"))
+    whole = backend_of(checkpoint, "audioldm2")._pipeline
+    ear = ClapAudioModelWithProjection(whole.text_encoder.config.audio_config)
+    ear.save_pretrained(folder / "audio_encoder")
+    whole.feature_extractor.save_pretrained(folder / "feature_extractor")
+    return folder
+
+
+@pytest.mark.parametrize("family", ["audioldm", "audioldm2"])
+def test_a_model_with_an_ear_hears_recordings(
+    checkpoint: Folder, family: str, two_sounds: list[str], listening: pathlib.Path
+) -> None:
+    backend = backend_of(checkpoint, family)
+    if family == "audioldm":
+        made = load_backend(describe(str(listening)), device="cpu", threads=1)
+        assert isinstance(made, DiffusionBackend)
+        backend = made
+    one, other = (clip(backend, request(prompt=PromptMix.of(p))) for p in two_sounds)
     assert apart(one, other) > 1e-3 and apart(one, clip(backend, request(""))) > 1e-3
-    mixed = clip(backend, request(prompt=PromptMix.of({parts[0]: 0.5, "rain": 0.5})))
+    mixed = clip(backend, request(prompt=PromptMix.of({two_sounds[0]: 0.5, "rain": 0.5})))
     assert apart(mixed, one) > 1e-4
+    clip(backend, request(prompt=PromptMix.of(two_sounds[0]), one_shot=True))
     said = clip(backend, request("rain"))  # the text encoder reads again afterwards
     np.testing.assert_array_equal(said.latents, clip(backend, request("rain")).latents)
-    for family in ("audioldm", "stable-audio", "stable-audio-3"):
-        (answer,) = backend_of(checkpoint, family).generate([request(prompt=PromptMix.of(parts[0]))])
-        assert isinstance(answer, ClipFailure) and "cannot hear" in answer.message
+    if family == "audioldm":
+        vectors = [backend._meaning(part)["unit"] for part in (*two_sounds, "rain")]
+        assert all(v.shape == vectors[0].shape and float(v.norm()) == pytest.approx(1, abs=1e-4) for v in vectors)
+
+
+def test_an_ear_that_is_broken_is_told(listening: pathlib.Path) -> None:
+    path = next(listening.glob("audio_encoder/*.safetensors"))
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(BackendError, match="audio_encoder cannot be loaded"):
+        load_backend(describe(str(listening)), device="cpu")
+
+
+@pytest.mark.parametrize("family", ["audioldm", "stable-audio", "stable-audio-3"])
+def test_a_model_without_an_ear_goes_on_from_the_recording(
+    checkpoint: Folder, family: str, two_sounds: list[str]
+) -> None:
+    backend = backend_of(checkpoint, family)
+    low, rumble = (clip(backend, request(prompt=PromptMix.of(p))) for p in two_sounds)
+    for made, part in ((low, two_sounds[0]), (rumble, two_sounds[1])):
+        stretch = backend._stretch(part)
+        kept = min(stretch.shape[1], 12)
+        np.testing.assert_array_equal(made.latents[:, :kept], stretch[:, :kept])
+        assert made.request.tail is None  # the answer is to what was asked
+    assert apart(low, rumble) > 1e-3
+    # with words, they lead on; a clip that has a tail goes on from that, and a single event needs words
+    mixed = PromptMix.of({two_sounds[0]: 0.5, "rain": 0.5})
+    worded = clip(backend, request(prompt=mixed))
+    np.testing.assert_array_equal(worded.latents[:, :6], low.latents[:, :6])
+    tail = Tail(rumble.latents[:, -8:])
+    after = clip(backend, request(prompt=PromptMix.of(two_sounds[0]), tail=tail))
+    np.testing.assert_array_equal(after.latents[:, :8], tail.latents)
+    (answer,) = backend.generate([request(prompt=PromptMix.of(two_sounds[0]), one_shot=True)])
+    assert isinstance(answer, ClipFailure) and "has no ear" in answer.message
+    clip(backend, request(prompt=mixed, one_shot=True))
+
+
+def test_the_mel_spectrogram_is_that_of_hifigan() -> None:
+    """Against the same made with torch, as AudioLDM's own code makes it."""
+    from ambient.generate.mel import log_mel
+
+    rng = np.random.default_rng(1)
+    sound = (0.1 * rng.standard_normal(16_000)).astype(np.float32)
+    found = log_mel(sound, 16_000, 64)
+    assert found.shape == (100, 64)
+    x = torch.nn.functional.pad(torch.from_numpy(sound)[None, None], (512, 512), mode="reflect")[0, 0]
+    magnitude = torch.stft(x, 1024, 160, 1024, torch.hann_window(1024), center=False, return_complex=True).abs()
+    from transformers.audio_utils import mel_filter_bank
+
+    filters = torch.from_numpy(mel_filter_bank(513, 64, 0, 8000, 16_000, norm="slaney", mel_scale="slaney")).float()
+    theirs = (filters.T @ magnitude).clamp_min(1e-5).log().T[:100]
+    np.testing.assert_allclose(found, theirs.numpy(), atol=1e-3)

@@ -10,11 +10,18 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from ambient.errors import BackendError, SceneError
+from ambient.cli import main
+from ambient.commands.reload import SceneFile
+from ambient.engine import Engine, LiveStream, Options
+from ambient.engine.journal import Recorder
+from ambient.engine.replay import Replay
+from ambient.errors import BackendError, ReplayError, SceneError
 from ambient.generate.bundled import BundledBackend
-from ambient.generate.recording import recording
+from ambient.generate.cache import ClipCache
+from ambient.generate.recording import fault_of, recording
 from ambient.messages import LIKE, RATE, Clip, ClipFailure, ClipKey, ClipRequest, PromptMix, Tail, likes
 from ambient.scene import Machine, load_scene, part_of
+from ambient.testing import FakeBackend, ListSink, ManualClock, ScriptedGenerator
 
 
 def dark_and_bright(folder: pathlib.Path) -> tuple[str, str]:
@@ -75,8 +82,11 @@ def test_what_is_no_sound_fails_that_clip_only(backend: BundledBackend, tmp_path
     sf.write(tmp_path / "silent.wav", np.zeros((RATE, 2)), RATE)
     sf.write(tmp_path / "short.wav", np.ones((1000, 2)) * 0.1, RATE)
     gone = f"{LIKE}0123456789abcdef:{tmp_path / 'gone.wav'}"
-    parts = [part_of(tmp_path / f"{n}.wav") for n in ("text", "silent", "short")] + [gone]
-    for part, why in zip(parts, ("cannot be read", "silent", "shorter", "gone.wav"), strict=True):
+    sf.write(tmp_path / "other.wav", np.ones((RATE, 2)) * 0.1, RATE)
+    parts = [part_of(tmp_path / f"{n}.wav") for n in ("text", "silent", "short", "other")] + [gone]
+    sf.write(tmp_path / "other.wav", np.ones((RATE, 2)) * np.linspace(-1, 1, RATE)[:, None], RATE)
+    reasons = ("cannot be read", "silent", "shorter", "other.wav has changed since the scene was read", "gone.wav")
+    for part, why in zip(parts, reasons, strict=True):
         with pytest.raises(BackendError, match=why):
             recording(part)
         request = ClipRequest(ClipKey("bed", 0), 0, 24, 0, 7, 1, PromptMix.of(part), 2, 1.0)
@@ -120,14 +130,111 @@ def test_a_changed_recording_is_another_prompt(tmp_path: pathlib.Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "said"), [("gone.wav", "there is no file"), ("notes.txt", "is no sound"), (".", "it is no file")]
+    ("name", "said"),
+    [
+        ("gone.wav", "there is no file 'gone.wav'"),
+        ("notes.txt", "'notes.txt' cannot be read as sound"),
+        ("cut.flac", "'cut.flac' cannot be read as sound"),
+        ("short.wav", "'short.wav' is shorter than 0.5 s"),
+        ("silent.wav", "'silent.wav' is silent"),
+        (".", "it is no file"),
+    ],
 )
-def test_what_is_no_recording_is_a_mistake_at_its_place(tmp_path: pathlib.Path, name: str, said: str) -> None:
+def test_what_is_no_recording_is_a_mistake_at_its_place(
+    tmp_path: pathlib.Path, name: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "notes.txt").write_text("nothing to hear")
+    sf.write(tmp_path / "silent.wav", np.zeros((RATE, 2)), RATE)
+    sf.write(tmp_path / "short.wav", np.ones((1000, 2)) * 0.1, RATE)
+    (tmp_path / "cut.flac").write_bytes(b"fLaC\0\0")
+    path = scene(tmp_path, f"{{like: {name}}}", f"{{layers: {{rain: {{like: {name}}}}}}}")
     with pytest.raises(SceneError) as caught:
-        load_scene(scene(tmp_path, f"{{like: {name}}}"))
-    (problem,) = caught.value.problems
-    assert said in str(problem) and problem.line == 4 and problem.column > 5
+        load_scene(path, fault_of)
+    first, second = caught.value.problems
+    assert said in str(first) and (first.line, first.column) == (4, 16)
+    assert said in str(second) and second.line == 6
+    assert main(["check", str(path)]) == 1
+    assert f"{path}:4:16: error: " in capsys.readouterr().out
+    assert main(["clip", "--like", str(tmp_path / name), "--out", str(tmp_path / "out.wav")]) == 1
+    assert "ambient clip: --like" in capsys.readouterr().err and not (tmp_path / "out.wav").exists()
+
+
+def test_what_ffmpeg_reads_is_read_of_any_rate_and_of_long_recordings_the_middle(tmp_path: pathlib.Path) -> None:
+    import av
+
+    hertz = np.repeat([200.0, 400.0, 800.0], 16_000 * 40)
+    tone = (0.3 * np.sin(2 * np.pi * np.cumsum(hertz) / 16_000)).astype(np.float32)
+    with av.open(str(tmp_path / "long.m4a"), "w") as container:
+        stream = container.add_stream("aac", rate=16_000, layout="mono")
+        assert isinstance(stream, av.AudioStream)
+        frame = av.AudioFrame.from_ndarray(tone[None], format="fltp", layout="mono")
+        frame.sample_rate = 16_000
+        for packet in [*stream.encode(frame), *stream.encode(None)]:
+            container.mux(packet)
+    found = recording(part_of(tmp_path / "long.m4a"))
+    assert found.dtype == np.float32 and found.shape[1] == 2 and len(found) / RATE == pytest.approx(60, abs=0.2)
+    peaks = [np.argmax(np.abs(np.fft.rfft(s))) * RATE / len(s) for s in np.split(found[: 60 * RATE, 0], 6)]
+    np.testing.assert_allclose(peaks, [200, 400, 400, 400, 400, 800], rtol=0.01)
+
+
+def test_a_recording_that_changes_while_its_scene_plays_is_heard(tmp_path: pathlib.Path) -> None:
+    dark_and_bright(tmp_path)
+    path = scene(tmp_path, "{like: low.wav}")
+    stream = LiveStream("rain", Engine(load_scene(path), ScriptedGenerator(), Options()), [ListSink()], ManualClock())
+    file = SceneFile(path, stream, load_scene(path))
+    assert not file.look() and not file.look()
+    sf.write(tmp_path / "low.wav", np.sin(np.arange(RATE) / 9), RATE)
+    assert [file.look(), file.look(), file.look()] == [False, True, False]
+    before = stream._engine.machine.look().layer("rain").prompt
+    stream._obey()
+    assert stream._engine.machine.look().layer("rain").prompt.distance(before) == 1
+    sf.write(tmp_path / "low.wav", np.zeros(RATE), RATE)
+    assert not file.look() and not file.look()
+    assert "silent" in stream._problems[0]
+
+
+def test_the_cache_knows_a_recording_by_what_is_in_it(tmp_path: pathlib.Path) -> None:
+    low, hiss = dark_and_bright(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    moved = part_of((tmp_path / "low.wav").rename(tmp_path / "elsewhere" / "renamed.wav"))
+    info, cache = FakeBackend().info, ClipCache(tmp_path / "cache")
+    keys = [
+        cache.key(info, ClipRequest(ClipKey("bed", 0), 0, 24, 0, 7, 1, PromptMix.of(p), 2, 1.0))
+        for p in (low, moved, hiss)
+    ]
+    assert keys[0] == keys[1] != keys[2]
+
+
+def test_a_replay_wants_the_recording_that_was_played(tmp_path: pathlib.Path) -> None:
+    dark_and_bright(tmp_path)
+    recorder = Recorder(tmp_path / "log", "fake")
+    loaded = load_scene(scene(tmp_path, "{like: low.wav}"))
+    engine = Engine(loaded, recorder.generator(ScriptedGenerator()), Options())
+    recorder.follow(engine)
+    while not engine.primed:
+        engine.prime()
+    heard = [engine.step().audio for _ in range(100)]
+    recorder.close()
+    replay = Replay(tmp_path / "log")
+    replay.engine(ScriptedGenerator())
+    np.testing.assert_array_equal(heard, [replay.step().audio for _ in range(100)])
+    sf.write(tmp_path / "low.wav", np.ones(RATE), RATE)
+    with pytest.raises(ReplayError, match=r"the recording .*low\.wav is not as it was then"):
+        Replay(tmp_path / "log")
+
+
+def test_a_clip_like_a_recording_and_the_same_one_again(tmp_path: pathlib.Path) -> None:
+    dark_and_bright(tmp_path)
+    made = []
+    for name in ("a.wav", "b.wav"):
+        given = ["--like", str(tmp_path / "hiss.flac"), "--seconds", "4", "--seed", "5", "--out", str(tmp_path / name)]
+        assert main(["clip", *given]) == 0
+        made.append(sf.read(tmp_path / name)[0])
+    np.testing.assert_array_equal(*made)
+    near, far = (
+        np.abs(spectrum(made[0]) - spectrum(recording(part_of(tmp_path / x)))).mean() for x in ("hiss.flac", "low.wav")
+    )
+    assert near < far
 
 
 def test_a_layer_needs_words_or_a_recording(tmp_path: pathlib.Path) -> None:
