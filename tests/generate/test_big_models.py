@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from ambient.errors import BackendError
 from ambient.generate.catalogue import describe
 from ambient.generate.diffusion import DiffusionBackend
 from ambient.generate.loading import load_backend
