@@ -327,7 +327,7 @@ class OggOpusEncoder(_AvEncoder):
 
     def encode(self, audio: Audio) -> list[Packet]:
         """The pages that the next frames complete. A page is encoded at once: woken for every block, the encoder costs
-        three times as much."""
+        nearly twice as much."""
         self._waiting.append(audio)
         self._waiting_frames += len(audio)
         return self._encode_waiting() if self._waiting_frames >= PAGE_FRAMES else []

@@ -32,7 +32,7 @@ STEPS = (1500, 1750, 2000, 2250, 2500, 3000)
 STORM, STORM_SECONDS = 500.0, 6.0
 NEVER_READ = 25
 PRIORITY = -10
-"""What else runs on the machine is not to be measured."""
+"""Helps a little against what else runs; `core_share_of_others_and_interrupts` tells how much did."""
 LIMITS = {
     "listeners_on_one_core": 1000,
     "late_ms": 250,
@@ -134,11 +134,14 @@ def crowds(targets: Sequence[Target], server: Served) -> list[dict[str, Any]]:
         every.append(crowd)
         memories.append((kilobytes(target.pid) - memory) / LISTENERS)
     rows: list[dict[str, Any]] = []
+    others = busy_seconds(server.core)
     spents = shares(
         [target.pid for target in targets], lambda: rows.extend(every[0].measure(WINDOW_SECONDS, *every[1:]))
     )
+    others = (busy_seconds(server.core) - others) / WINDOW_SECONDS - sum(spents)
     for row, spent, base, memory, those in zip(rows, spents, without, memories, came, strict=True):
         row["core_share"] = round(spent, 3)
+        row["core_share_of_others_and_interrupts"] = round(others, 3)
         row["core_share_without_them"] = round(base, 3)
         row["processor_us_per_listener_and_second"] = round(1e6 * (spent - base) / LISTENERS, 1)
         row["kb_each"] = round(memory, 1)
@@ -184,7 +187,7 @@ def storm(server: Served) -> dict[str, Any]:
     crowd.fill(500, "ws", "opus", WS, PACE)
     crowd.listen(1)
     crowd.measuring = True
-    before = processor_seconds(server.pid)
+    before, others = processor_seconds(server.pid), busy_seconds(server.core)
     began = time.monotonic()
     while (ago := time.monotonic() - began) < STORM_SECONDS:
         crowd.turn(0.001)
@@ -192,6 +195,7 @@ def storm(server: Served) -> dict[str, Any]:
             kind, path = (("ws", WS), ("http", OPUS))[i % 2]
             passing.append(crowd.connect(kind, "opus", path, brief=True))
     spent = (processor_seconds(server.pid) - before) / STORM_SECONDS
+    others = (busy_seconds(server.core) - others) / STORM_SECONDS - spent
     crowd.until(lambda: all(one.first_at or one.ended_at for one in passing), 10)
     heard = [one for one in passing if one.first_at is not None]
     refused = [one for one in passing if one.first_at is None and one.status not in (0, 101, 200)]
@@ -207,6 +211,7 @@ def storm(server: Served) -> dict[str, Any]:
         "their_gaps": crowd.gaps,
         "their_late_ms": crowd.late_ms(),
         "core_share": round(spent, 3),
+        "core_share_of_others_and_interrupts": round(others, 3),
     }
     crowd.leave_all()
     time.sleep(1)
@@ -248,7 +253,7 @@ def listeners() -> dict[str, Any]:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     os.sched_setaffinity(0, {cores[1]})
-    with contextlib.suppress(OSError):  # where that is allowed, both cores are as good as ours; children inherit it
+    with contextlib.suppress(OSError):  # where that is allowed; children inherit it
         os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
     gc.disable()  # the crowd makes no cycles, and its pauses would be the server's lateness
     try:
