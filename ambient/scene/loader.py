@@ -100,7 +100,7 @@ def _read(path: str | pathlib.Path) -> bytes:
         raise SceneError([Problem(str(path), 1, 1, "error", f"the file cannot be read: {said}")]) from error
 
 
-def _parse(raw: bytes, file: str, hear: Hear | None) -> tuple[Scene | None, list[Problem]]:
+def _parse(raw: bytes, file: str, hear: Hear | None = None) -> tuple[Scene | None, list[Problem]]:
     source = read_source(file, raw)
     if source.data is None:
         return None, sorted(source.problems)
