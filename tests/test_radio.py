@@ -47,10 +47,13 @@ def tone(number: int) -> Block:
 
 
 def clean(sound: np.ndarray) -> bool:
-    """Whether a tone of 440 Hz has no gap and no click: every 10 ms of it is as loud as the others."""
-    cells = sound[: len(sound) // 480 * 480, 0].reshape(-1, 480)
-    rms = np.sqrt((cells**2).mean(1))[20:-5]
-    return bool(abs(np.abs(sound).max() - 0.25) < 0.03 and rms.min() > 0.16 and rms.max() < 0.19)
+    """Whether a tone of 440 Hz has no gap and no click: every 10 ms of it is as loud as the others.
+
+    But for the first 0.2 s: an mp3 decoder that joins in the middle lacks the frames that the first ones lean on.
+    """
+    cells = sound[: len(sound) // 480 * 480, 0].reshape(-1, 480)[20:-5]
+    rms = np.sqrt((cells**2).mean(1))
+    return bool(abs(np.abs(cells).max() - 0.25) < 0.03 and rms.min() > 0.16 and rms.max() < 0.19)
 
 
 @pytest.fixture
