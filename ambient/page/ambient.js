@@ -476,6 +476,8 @@ function registerJitterBuffer() {
       this.written = 0;
       this.at = 0;
       this.step = 1;
+      this.quiet = 0; // frames since sound last came in
+      this.dry = false; // it ran out, and nothing has come yet
       this.playing = false;
       this.skipping = false;
       this.gain = 0;
@@ -491,6 +493,13 @@ function registerJitterBuffer() {
     }
 
     take({ left, right, index, epoch }) {
+      if (this.dry) {
+        // the next pause as long as this one shall not be heard
+        const enough = 1.1 * this.quiet + 0.1 * sampleRate;
+        this.target = Math.min(LARGEST_TARGET * sampleRate, Math.max(this.target, enough));
+        this.dry = false;
+      }
+      this.quiet = 0;
       let from = 0;
       let splice = false;
       if (this.epoch !== null && epoch !== this.epoch) {
@@ -527,6 +536,7 @@ function registerJitterBuffer() {
 
     process(_inputs, [[left, right]]) {
       const need = left.length + 4;
+      this.quiet += left.length;
       if (!this.playing && this.fill >= Math.max(this.target, EDGE + 2 * need)) {
         this.playing = true;
         this.at = Math.floor(this.at);
@@ -561,6 +571,7 @@ function registerJitterBuffer() {
         } else if (this.gain === 0 && scarce) {
           this.playing = false;
           this.underruns += 1;
+          this.dry = true;
           this.target = Math.min(LARGEST_TARGET * sampleRate, this.target * 1.5);
         }
       }
