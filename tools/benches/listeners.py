@@ -61,9 +61,8 @@ class Served:
 
 
 def processor_seconds(pid: int) -> float:
-    """Time that a process has used so far."""
-    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    """Time that the threads of a process have used so far, by the scheduler's own clock: ticks are too coarse."""
+    return sum(int(of.read_text().split()[0]) for of in pathlib.Path(f"/proc/{pid}/task").glob("*/schedstat")) / 1e9
 
 
 def shares(pids: Sequence[int], meanwhile: Callable[[], object]) -> list[float]:
@@ -125,7 +124,7 @@ def crowds(targets: Sequence[Target], server: Served) -> list[dict[str, Any]]:
     """So many listeners for each target, all at the same time: lateness, what was missed, processor time, memory."""
     every: list[Crowd] = []
     came, memories = [], []
-    without = shares([target.pid for target in targets], lambda: time.sleep(3))
+    without = shares([target.pid for target in targets], lambda: time.sleep(WINDOW_SECONDS))
     for target in targets:
         memory = kilobytes(target.pid)
         crowd = Crowd(target.port, server.began)
