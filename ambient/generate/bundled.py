@@ -37,8 +37,6 @@ from ambient.messages import Clip, ClipFailure, ClipRequest, PromptMix, Tail, li
 
 __all__ = ["WEIGHTS", "BundledBackend", "condition", "velocity"]
 
-_RAMP = 24
-"""Latent frames over which a clip leaves its tail for where its prompt usually lies."""
 _STRAY = 0.5
 """How far a clip's mean may lie from the usual one, in mean distances of recordings."""
 _AVOID = 0.7
@@ -231,15 +229,23 @@ class BundledBackend(BatchedBackend):
         return (1 - share) * mean + torch.stack(means).sum(0), (1 - 0.8 * share) * spread
 
     def _anchored(self, batch: list[ClipRequest], x: Tensor) -> Tensor:
-        """Takes back part of what lies farther from the prompt's usual mean than recordings do, ramped in behind the
-        tail. Each clip continues the one before: without this, small errors of level and colour would add up."""
+        """Takes back part of what lies farther from the prompt's usual mean than recordings do. Each clip continues the
+        one before: without this, small errors of level and colour would add up.
+
+        All that is new is moved alike. Ramped in behind the tail, it would be a step at every seam: the model goes
+        from what it kept, which was moved, straight to where it lies by itself.
+        """
         mean, spread = (torch.stack(u).to(x) for u in zip(*(self._usual(r.prompt) for r in batch), strict=True))
-        kept = torch.tensor([r.tail.kept if r.tail else -_RAMP for r in batch], device=x.device)[:, None]
-        length = x.shape[2]
-        ends = [length - r.head.kept if r.head else length + _RAMP for r in batch]
-        frame, end = torch.arange(length, device=x.device), torch.tensor(ends, device=x.device)[:, None]
-        ramp = (torch.minimum(frame - kept, end - frame) / _RAMP).clamp(0, 1)[:, None]
-        here = (x * ramp).sum(2) / ramp.sum(2).clamp_min(1e-6) - mean
+        begin, end = (
+            torch.tensor(at, device=x.device)[:, None]
+            for at in (
+                [r.tail.kept if r.tail else 0 for r in batch],
+                [x.shape[2] - (r.head.kept if r.head else 0) for r in batch],
+            )
+        )
+        frame = torch.arange(x.shape[2], device=x.device)
+        new = ((frame >= begin) & (frame < end)).to(x)[:, None]
+        here = (x * new).sum(2) / new.sum(2).clamp_min(1) - mean
         excess = here - here.clamp(-_STRAY * spread, _STRAY * spread)
         beds = torch.tensor([not r.one_shot for r in batch], device=x.device)[:, None]
-        return x - _PULL * (excess * beds)[:, :, None] * ramp
+        return x - _PULL * (excess * beds)[:, :, None] * new
