@@ -41,7 +41,7 @@ _STRAY = 0.5
 """How far a clip's mean may lie from the usual one, in mean distances of recordings."""
 _AVOID = 0.7
 """Guidance beyond 1 for a clip with a negative prompt, where the model needs none otherwise."""
-_PULL = 0.75
+_PULL = 0.5
 """Share of what strays farther that is taken back in one clip."""
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 _Model = TypeVar("_Model", bound=nn.Module)
