@@ -11,6 +11,7 @@ import sys
 import numpy as np
 import pytest
 import soundfile as sf
+import torch
 
 from ambient.generate.bundled import BundledBackend
 from ambient.messages import Clip, ClipKey, ClipRequest, PromptMix, Tail
@@ -104,7 +105,10 @@ def test_all_stages_and_the_model_they_make(tmp_path: pathlib.Path, capsys: pyte
     few = ["steps=2", "batch=1", "bf16=false", "ahead=0", "own=1.0"]
     distil = ["distil", work, "--seconds", 1, *(x for s in few for x in ("--set", s))]
     train(capsys, *distil)
-    assert "from step 0" not in train(capsys, *distil)
+    saved = torch.load(work / "distil.pt", weights_only=False)
+    torch.save(saved | {"step": 49}, work / "distil.pt")
+    resumed = train(capsys, *distil)
+    assert "from step 49" in resumed and "'step': 50, 'error'" in resumed  # a row is due at once
     train(capsys, "export", work, tmp_path / "model", "--set", "anchor_clips=4")
     card = json.loads((tmp_path / "model" / "model_index.json").read_text())
     assert card["_class_name"] == "AmbiencePipeline"

@@ -122,7 +122,8 @@ def train(work: pathlib.Path, settings: dict[str, Any], *, threads: int = 1, sec
                     x = _arrived(student, noise, node, width, (given, z, mask))
                 goal = stretch(teacher, x, sigma, width, noise, (given, z, mask), s["substeps"], s["guidance"])
                 found = velocity(student, x, sigma, given, z, mask).float()
-                if step % 10 == 0:
+                judged = step % 10 == 0 or not running  # a run may begin just before a row is due
+                if judged:
                     with torch.no_grad():
                         plain = guided(teacher, x, sigma, given, z, mask, s["guidance"])
             weight = (mask == 0).float()
@@ -131,7 +132,7 @@ def train(work: pathlib.Path, settings: dict[str, Any], *, threads: int = 1, sec
             loss.backward()
             torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
             optimiser.step()
-            if step % 10 == 0:
+            if judged:
                 running.append((float(loss.detach()), float(_mean((plain - goal).square() * channels, weight))))
             step += 1
             with torch.no_grad():
