@@ -1,4 +1,4 @@
-"""What passes between the rooms: frozen dataclasses, and nothing else.
+"""What passes between the rooms: frozen dataclasses and named tuples, and nothing else.
 
 Time inside the engine is a count of **frames** of one sample clock at :data:`RATE`. Audio is float32 of
 shape ``(frames, channels)``, full scale ±1. Latents are float16 of shape ``(latent_channels,
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -113,7 +113,7 @@ class PromptMix:
         whole = sum(total.values())
         if not whole > 0:
             raise ValueError("a prompt mix needs a weight above 0")
-        return PromptMix(tuple((t, w / whole) for t, w in sorted(total.items()) if w > 0), avoid)
+        return PromptMix(tuple([(t, w / whole) for t, w in sorted(total.items()) if w > 0]), avoid)
 
     def distance(self, other: PromptMix) -> float:
         """Half the L1 distance of the weights: 0 for the same mix, 1 for disjoint ones."""
@@ -148,9 +148,9 @@ class ScatterMoment:
     """One is drawn for every clip of the bank."""
 
 
-@dataclass(frozen=True, slots=True)
-class LayerMoment:
-    """What one layer should sound like at a frame."""
+class LayerMoment(NamedTuple):
+    """What one layer should sound like at a frame. Made anew for every layer of every block, which a named tuple bears
+    three times as fast as a frozen dataclass."""
 
     name: str
     prompt: PromptMix

@@ -28,12 +28,19 @@ class _Resolved:
     level: Number
     width: Number
     mute: bool
+    ladder: bool
+    """Whether its words change with its intensity."""
     settings: str
     overridden: bool
     like: str | None
     """A recording to resemble, as a part of a mix."""
     variants: tuple[PromptMix, ...]
     """What single events of the layer may be; a single event keeps its own words: settings would drown it."""
+
+    def amplitude(self, params: Mapping[str, float]) -> float:
+        """The level, linear."""
+        level = self.level.at(params)
+        return 10 ** (level / 20) if level else 1.0
 
 
 class _Reasons(Sequence[str]):
@@ -95,31 +102,32 @@ class LayerMixer:
 
     def mix(self, shares: Mapping[str, float], params: Mapping[str, float], state: str) -> tuple[LayerMoment, ...]:
         """All layers, in the scene's order. ``shares`` of states sum to 1; ``state`` is the one that is entered."""
-        return tuple(self._layer(name, shares, params, state) for name in self._scene.layers)
+        return tuple([self._layer(name, shares, params, state) for name in self._scene.layers])
 
     def _layer(self, name: str, shares: Mapping[str, float], params: Mapping[str, float], state: str) -> LayerMoment:
-        gain = width = 0.0
+        gain = width = whole = 0.0
         heard: list[tuple[str, float, float]] = []
         for other, share in shares.items():
             r = self._resolved[other, name]
             if r.mute or share <= 0:
                 continue
             intensity = r.intensity.at(params)
-            part = share * intensity * 10 ** (r.level.at(params) / 20)
-            gain += part
+            gain += share * intensity * r.amplitude(params)
             width += share * r.width.at(params)
-            heard.append((other, share, intensity))
+            whole += share
+            heard.append((other, share, intensity if r.ladder else 0.0))
         here = self._resolved[state, name]
         muted = not heard
         if muted:
             ready = self._warm.get(name, state)
-            heard = [(ready, 1.0, self._resolved[ready, name].intensity.at(params))]
+            r = self._resolved[ready, name]
+            heard, whole = [(ready, 1.0, r.intensity.at(params) if r.ladder else 0.0)], 1.0
             width = here.width.at(params)
         else:
-            width /= sum(h[1] for h in heard)
+            width /= whole
         layer = here.layer
         scatter = self._scatter(here, params) if layer.scatter is not None else None
-        prompt = scatter.variants[0] if scatter is not None else self._prompt(name, heard)
+        prompt = scatter.variants[0] if scatter is not None else self._prompt(name, heard, whole)
         return LayerMoment(
             name=name,
             prompt=prompt,
@@ -136,10 +144,10 @@ class LayerMixer:
             why=_Reasons(functools.partial(self._why, here, state, shares, params, muted)),
         )
 
-    def _prompt(self, name: str, heard: list[tuple[str, float, float]]) -> PromptMix:
-        whole = sum(h[1] for h in heard)
-        key = tuple((s, self._visits.get(s, 0), round(w / whole, 3), round(i, 3)) for s, w, i in heard)
-        return self._text(name, key)
+    def _prompt(self, name: str, heard: list[tuple[str, float, float]], whole: float) -> PromptMix:
+        return self._text(
+            name, tuple([(s, self._visits.get(s, 0), round(w / whole, 3), round(i, 3)) for s, w, i in heard])
+        )
 
     def _mixed_text(self, name: str, key: tuple[tuple[str, int, float, float], ...]) -> PromptMix:
         weights: dict[str, float] = {}
@@ -211,6 +219,7 @@ class LayerMixer:
             level=layer.level or _ZERO,
             width=layer.width or _ONE,
             mute=bool(layer.mute),
+            ladder=layer.prompt[0].at is not None,
             settings="".join(f", {s}" for s in settings),
             overridden=override is not None,
             like=layer.like,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,6 +24,22 @@ __all__ = ["ParamState"]
 class _Override:
     value: float
     until_frame: int | None
+
+
+class _Course(NamedTuple):
+    """A glide towards one target."""
+
+    value: float
+    since: int
+    target: float
+    tau: float
+    turn: int | None
+    """The frame at which another one follows."""
+
+    def at(self, frame: int) -> float:
+        if not self.tau:
+            return self.target
+        return self.target + (self.value - self.target) * math.exp(-(frame - self.since) / RATE / self.tau)
 
 
 class ParamState:
@@ -52,6 +69,8 @@ class ParamState:
                 )
         self._anchor_frame = 0
         self._anchor_value = self.target(0)
+        self._course: _Course | None = None
+        """From the anchor on; None where something changed since it was found."""
 
     def target(self, frame: int) -> float:
         """What the value is on its way to, within the range."""
@@ -66,32 +85,35 @@ class ParamState:
             value = self._initial
             for depth, speed, phase in self._waves:
                 value += depth * math.sin(speed * frame / RATE + phase)
-        return min(self._high, max(self._low, value))
+        low, high = self._low, self._high
+        return low if value < low else high if value > high else value
 
     def at(self, frame: int) -> float:
         """The smoothed value at a frame."""
         if not self._rise and not self._fall:
             return self.target(frame)
-        value, since = self._anchor_value, self._anchor_frame
-        if self._override is None and not self._fed:  # nothing that could end on the way
-            return self._glide(value, since, frame)
-        for turn in self._turns(frame):  # what it is on its way to changes there, not when somebody looks next
-            value, since = self._glide(value, since, turn), turn
-        return self._glide(value, since, frame)
+        course = self._course  # asked for fifty times a second, and mostly the same one
+        if course is None:
+            course = self._course = self._course_from(self._anchor_value, self._anchor_frame)
+        while course.turn is not None and frame > course.turn:
+            course = self._course_from(course.at(course.turn), course.turn)
+        return course.at(frame)
 
-    def _turns(self, frame: int) -> list[int]:
-        """Frames since the last beginning at which a hold ends or an input becomes stale, in order."""
-        turns = []
-        if self._override is not None and self._override.until_frame is not None:
-            turns.append(self._override.until_frame)
-        if self._fed and self._stale_frames is not None:
-            turns.append(self._base_frame + self._stale_frames + 1)
-        return sorted(t for t in turns if self._anchor_frame < t < frame)
-
-    def _glide(self, value: float, since: int, frame: int) -> float:
+    def _course_from(self, value: float, since: int) -> _Course:
         target = self.target(since)
         tau = self._rise if target > value else self._fall
-        return target + (value - target) * math.exp(-(frame - since) / RATE / tau) if tau else target
+        return _Course(value, since, target, tau, self._turn(since))
+
+    def _turn(self, since: int) -> int | None:
+        """The next frame at which a hold ends or an input becomes stale: there what it is on its way to changes, not
+        when somebody looks next."""
+        turn = None
+        if self._override is not None and self._override.until_frame is not None:
+            turn = self._override.until_frame if self._override.until_frame > since else None
+        if self._fed and self._stale_frames is not None:
+            stale = self._base_frame + self._stale_frames + 1
+            turn = stale if stale > since and (turn is None or stale < turn) else turn
+        return turn
 
     def settle(self, frame: int) -> None:
         """Takes the value at a frame as the new beginning; called once a second, and before every change."""
@@ -100,6 +122,7 @@ class ParamState:
         if self._override is not None and self._override.until_frame is not None:
             if frame >= self._override.until_frame:
                 self._override = None
+        self._course = None
 
     def set(self, value: float, frame: int, hold_seconds: float | None = None, *, override: bool = False) -> None:
         """Sets the value; with ``override``, for ``hold_seconds`` or until it is set again."""
@@ -110,11 +133,13 @@ class ParamState:
         else:
             self._override = None
             self._base, self._base_frame, self._fed = value, frame, False
+        self._course = None
 
     def feed(self, value: float, frame: int) -> None:
         """A value from the parameter's input; it can grow stale."""
         self.settle(frame)
         self._base, self._base_frame, self._fed = value, frame, True
+        self._course = None
 
     def memory(self, frame: int) -> ParamMemory | None:
         """What was set and still holds; None where nothing was. What an input said comes again by itself."""
@@ -135,14 +160,14 @@ class ParamState:
             self.set(memory.value, frame)
         if memory.override is not None:
             self.set(memory.override, frame, memory.left_seconds, override=True)
-        self._anchor_value, self._anchor_frame = self.target(frame), frame
+        self._anchor_value, self._anchor_frame, self._course = self.target(frame), frame, None
 
     def take_over(self, before: ParamState, frame: int) -> None:
         """Goes on from a parameter of the same name in another version of the scene."""
         self._base, self._base_frame, self._fed = before._base, before._base_frame, before._fed
         self._override = before._override
         self._anchor_value = min(self._high, max(self._low, before.at(frame)))
-        self._anchor_frame = frame
+        self._anchor_frame, self._course = frame, None
 
     def _is_stale(self, frame: int) -> bool:
         return self._fed and self._stale_frames is not None and frame - self._base_frame > self._stale_frames

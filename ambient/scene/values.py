@@ -127,13 +127,13 @@ class Number(BaseModel):
         """The number now."""
         if self.by is None:
             return self.value or 0.0
-        x, points = params[self.by], self.curve or []
-        if x <= points[0][0]:
-            return points[0][1]
-        for (x0, y0), (x1, y1) in itertools.pairwise(points):
+        x = params[self.by]
+        x0, y0 = None, 0.0
+        for x1, y1 in self.curve or ():
             if x <= x1:
-                return y0 + (y1 - y0) * (x - x0) / (x1 - x0)
-        return points[-1][1]
+                return y1 if x0 is None else y0 + (y1 - y0) * (x - x0) / (x1 - x0)
+            x0, y0 = x1, y1
+        return y0
 
     def span(self) -> tuple[float, float]:
         """Lowest and highest it can be."""
