@@ -32,6 +32,7 @@ from ambient.generate.catalogue import describe
 from ambient.generate.recording import fault_of
 from ambient.generate.shared import SharedGenerator
 from ambient.generate.tuning import tuning_of
+from ambient.generate.ways import PLAIN
 from ambient.generate.worker import ProcessGenerator
 from ambient.messages import ModelInfo
 from ambient.ports import Generator, Sink
@@ -210,7 +211,7 @@ def _tuned(info: ModelInfo, given: argparse.Namespace) -> _Tuned:
     found = tuning_of(info, given.device, given.threads)
     if found is None:
         return _Tuned()
-    how = f"{found.steps} steps, clips of {found.clip_seconds:g} s, {found.batch} at once"
+    how = f"{found.steps} steps, clips of {found.clip_seconds:g} s, {found.batch} at once, {found.way}"
     log.info("%s as measured here: %s, %.1f times real time", info.name, how, found.times_real_time)
     if not found.real_time:
         log.warning(
@@ -247,7 +248,9 @@ class _Opened:
 
 def _generator(made: dict[str, SharedGenerator], info: ModelInfo, given: argparse.Namespace) -> Generator:
     if info.fingerprint not in made:
-        worker = ProcessGenerator(info, device=given.device, threads=given.threads)
+        found = tuning_of(info, given.device, given.threads)
+        way = found.way if found is not None else PLAIN
+        worker = ProcessGenerator(info, device=given.device, threads=given.threads, way=way)
         made[info.fingerprint] = SharedGenerator(CachingGenerator(worker, ClipCache()))
     return made[info.fingerprint].port()
 

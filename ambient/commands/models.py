@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import pathlib
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from ambient.commands.table import print_table
 from ambient.errors import AmbientError
 from ambient.generate import hub
 from ambient.generate.catalogue import describe, known_models
-from ambient.generate.tuning import MARGIN, Measured, choose, measure, remember, tunings_of
+from ambient.generate.tuning import (
+    MARGIN,
+    Measured,
+    Tried,
+    choose,
+    choose_way,
+    measure,
+    measure_ways,
+    remember,
+    tunings_of,
+)
 from ambient.messages import RATE, ModelInfo
 
 __all__ = ["run"]
@@ -77,14 +88,30 @@ def _bench(given: argparse.Namespace) -> int:
             about = " (estimated)" if row.estimated else ""
             print(f"  {how}: {row.seconds:6.2f} s, {row.times_real_time:5.2f} times real time{about}", file=sys.stderr)
 
+    def tell_way(row: Tried) -> None:
+        if not given.json:
+            seconds = f"{row.seconds:6.2f} s, the first one {row.first_seconds:.2f} s"
+            print(f"  {row.way}: {row.trouble or seconds}", file=sys.stderr)
+
+    ways = measure_ways(backend, tell=tell_way, most_seconds=given.seconds / 3)
+    way = choose_way(ways)
+    if ways and not given.json:
+        print(f"  from here on: {way}", file=sys.stderr)
     rows = measure(backend, tell=tell, most_seconds=given.seconds)
-    found = choose(info, rows)
+    found = replace(choose(info, rows), attention=way.attention, compiled=way.compiled)
     path = remember(info, given.device, given.threads, found, str(device))
     if given.json:
         said = {"name": info.name, "device": str(device), **asdict(found), "layers": found.layers}
-        print(json.dumps(said | {"measured": [asdict(r) for r in rows], "stored": str(path)}, indent=1))
+        tried = [
+            asdict(r.way)
+            | {"first_seconds": r.first_seconds, "seconds": r.seconds if math.isfinite(r.seconds) else None}
+            | {"trouble": r.trouble or None}
+            for r in ways
+        ]
+        said |= {"measured": [asdict(r) for r in rows], "ways": tried, "stored": str(path)}
+        print(json.dumps(said, indent=1))
         return 0
-    how = f"{found.steps} steps, clips of {found.clip_seconds:g} s, {found.batch} at once"
+    how = f"{found.steps} steps, clips of {found.clip_seconds:g} s, {found.batch} at once, {found.way}"
     about = "about " if found.estimated else ""
     print(f"{info.name}: {how}: {about}{found.times_real_time:g} times real time")
     if found.real_time:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import pathlib
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -33,6 +34,7 @@ from ambient.generate.prompt import PromptEncoder, Reader
 from ambient.generate.recording import recording, share_of_likes
 from ambient.generate.resemblance import Resemblance, resemblance
 from ambient.generate.seam import ease_seam
+from ambient.generate.ways import Way, Ways, ways_of
 from ambient.messages import Clip, ClipFailure, ClipRequest, PromptMix, Tail, likes
 
 __all__ = ["WEIGHTS", "BundledBackend", "condition", "velocity"]
@@ -52,7 +54,7 @@ def condition(meaning: Tensor, one_shot: Tensor) -> Tensor:
     return torch.cat([meaning * meaning.shape[-1] ** 0.5, one_shot[:, None]], 1)
 
 
-def velocity(model: nn.Module, x: Tensor, sigma: Tensor, given: Tensor, known: Tensor, mask: Tensor) -> Tensor:
+def velocity(model: Callable[..., Any], x: Tensor, sigma: Tensor, given: Tensor, known: Tensor, mask: Tensor) -> Tensor:
     """Predicted ``noise − data``.
 
     ``x``: latents at noise level ``sigma`` (batch,) of 0 to 1, ``(batch, channels, frames)``; ``given``: see
@@ -103,6 +105,7 @@ class BundledBackend(BatchedBackend):
         device = str(self._device)
         folder = pathlib.Path(info.path)
         self._transformer = _load(StableAudio3DiTModel, folder / "transformer", device)
+        self._run = Ways(self._transformer)
         self._codec = _load(AmbienceCodec, folder / "codec", device)
         encoder = _load(PromptEncoder, folder / "prompt_encoder", "cpu")
         self._encoder = encoder
@@ -113,6 +116,15 @@ class BundledBackend(BatchedBackend):
             self._schedule: dict[str, Any] = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
         except Exception as error:  # tokenizers raises bare Exceptions
             raise BackendError(f"{folder}: tokenizer or scheduler cannot be read: {error}") from error
+
+    @property
+    def ways(self) -> tuple[Way, ...]:
+        """How the transformer can be computed here; which is fastest must be measured."""
+        return ways_of(self._device.type)
+
+    def take(self, way: Way) -> None:
+        """Computes it so from now on."""
+        self._run.take(way)
 
     @torch.inference_mode()
     def _generate(self, batch: list[ClipRequest], steps: int) -> list[Clip | ClipFailure]:
@@ -183,7 +195,7 @@ class BundledBackend(BatchedBackend):
             level = sigma.expand(len(batch))
             if guided:
                 both = velocity(
-                    self._transformer,
+                    self._run,
                     x.repeat(2, 1, 1),
                     level.repeat(2),
                     torch.cat([wanted, avoided]),
@@ -193,7 +205,7 @@ class BundledBackend(BatchedBackend):
                 towards, away = both.chunk(2)
                 flow = projected(x, sigma, towards, away, guidance, 1 - mask)
             else:
-                flow = velocity(self._transformer, x, level, wanted, known, mask)
+                flow = velocity(self._run, x, level, wanted, known, mask)
             x = scheduler.step(flow, timestep, x, return_dict=False)[0]
         return torch.where(mask > 0, known, self._anchored(batch, x))
 

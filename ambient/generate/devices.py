@@ -20,7 +20,6 @@ class Device:
     torch_device: torch.device
     dtype: torch.dtype
     """Of the denoiser."""
-    compiled: bool = False
     why: str = ""
 
     def __str__(self) -> str:
@@ -32,10 +31,10 @@ class Device:
             if kind == "cpu":
                 name += f", {torch.get_num_threads()} threads"
         numbers = str(self.dtype).removeprefix("torch.")
-        return f"{self.torch_device} ({name}), {numbers}" + (", compiled" if self.compiled else "") + self.why
+        return f"{self.torch_device} ({name}), {numbers}" + self.why
 
 
-def choose_device(wanted: str, *, half: bool, dtype: str | None = None, compiled: bool = False) -> Device:
+def choose_device(wanted: str, *, half: bool, dtype: str | None = None) -> Device:
     """The device by torch's name for it; ``auto`` takes cuda, then mps, then cpu.
 
     ``half``: whether the model may run in half precision, which is taken on cuda: bfloat16 where the device has it,
@@ -61,7 +60,7 @@ def choose_device(wanted: str, *, half: bool, dtype: str | None = None, compiled
     elif half and device.type == "cuda":
         chosen = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
     why = ", picked automatically" if wanted == "auto" else ""
-    return Device(device, chosen, compiled, why)
+    return Device(device, chosen, why)
 
 
 def cpu_threads(wanted: int | None, *, offline: bool) -> int:

@@ -22,6 +22,7 @@ from ambient.generate.meaning import Meaning, blend, stack
 from ambient.generate.recording import levelled, recording, share_of_likes
 from ambient.generate.resemblance import STRETCH_SECONDS, typical_stretch
 from ambient.generate.schedule import denoise
+from ambient.generate.ways import Way, Ways, ways_of
 from ambient.messages import (
     RATE,
     Audio,
@@ -67,9 +68,18 @@ class DiffusionBackend(BatchedBackend):
         for part in self._parts.values():
             part.eval().requires_grad_(False).to(self._place)
         self._denoiser.to(self._dtype)
-        self._run: Any = torch.compile(self._denoiser) if device.compiled else self._denoiser
+        self._run = Ways(self._denoiser)
         self._meaning = lru_cache(maxsize=256)(self._read_or_hear)
         self._stretch = lru_cache(maxsize=16)(self._stretch_once)
+
+    @property
+    def ways(self) -> tuple[Way, ...]:
+        """How the denoiser can be computed here; which is fastest must be measured."""
+        return ways_of(self._place.type)
+
+    def take(self, way: Way) -> None:
+        """Computes it so from now on."""
+        self._run.take(way)
 
     # ---- what a family must say
 

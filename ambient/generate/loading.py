@@ -2,22 +2,41 @@
 
 from __future__ import annotations
 
+import logging
 import pathlib
 from collections.abc import Callable
 
+from ambient.errors import BackendError
+from ambient.generate.tuning import works
+from ambient.generate.ways import PLAIN, Way
 from ambient.messages import ModelInfo
 from ambient.ports import Backend
 
 __all__ = ["load_backend"]
 
+log = logging.getLogger(__name__)
 
-def load_backend(info: ModelInfo, device: str = "auto", threads: int | None = None) -> Backend:
+
+def load_backend(info: ModelInfo, device: str = "auto", threads: int | None = None, way: Way = PLAIN) -> Backend:
     """Loads a model. Raises BackendError with a clear message.
 
     ``device``: where it computes, as torch names it; ``auto`` takes cuda, then mps, then cpu. ``threads``: torch's
     threads within an operation; None takes one for the bundled model, which leaves a core to playout
-    (`tools/bench.py --only clip` compares), and for the others all processors but one.
+    (`tools/bench.py --only clip` compares), and for the others all processors but one. ``way``: how the denoiser is
+    computed, tried with one clip; where it does not work any more, plainly, and the log says so.
     """
+    backend = _load(info, device, threads)
+    if way != PLAIN:
+        try:
+            backend.take(way)  # type: ignore[attr-defined]  # every backend that is loaded here can
+            works(backend)
+        except BackendError as error:
+            log.warning("%s; computed plainly instead of with %s", error, way)
+            backend.take(PLAIN)  # type: ignore[attr-defined]
+    return backend
+
+
+def _load(info: ModelInfo, device: str, threads: int | None) -> Backend:
     import torch
 
     from ambient.generate.devices import choose_device, cpu_threads

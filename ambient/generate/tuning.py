@@ -17,10 +17,24 @@ from typing import Any
 
 from ambient.errors import BackendError, OutOfMemory
 from ambient.generate.cache import cache_folder
+from ambient.generate.ways import PLAIN, Way
 from ambient.messages import RATE, ClipFailure, ClipKey, ClipRequest, ModelInfo, PromptMix, Tail
 from ambient.ports import Backend
 
-__all__ = ["MARGIN", "Measured", "Tuning", "choose", "measure", "remember", "tuning_of", "tunings_of"]
+__all__ = [
+    "MARGIN",
+    "Measured",
+    "Tried",
+    "Tuning",
+    "choose",
+    "choose_way",
+    "measure",
+    "measure_ways",
+    "remember",
+    "tuning_of",
+    "tunings_of",
+    "works",
+]
 
 MARGIN = 1.5
 """Times real time that a layer needs: what is left is for changes of the scene, single events and a busy machine."""
@@ -30,6 +44,11 @@ LENGTHS_SECONDS = (7.68, 15.36, 30.72)
 """Clip lengths that are tried, and the longest that the model allows. Shorter ones follow a scene more closely."""
 FEW_STEPS = (1, 1, 3)
 """Of the clips that warm up, and from which longer ones are estimated."""
+WORTH = 1.1
+"""How many times as fast as plainly another way must be: less is the noise of a machine."""
+LONGEST_WARM_UP_SECONDS = 15.0
+"""Another way's first clip may take so long. A compiled denoiser compiles anew for other lengths and batches, which a
+stream asks for whenever the scene changes."""
 _FILE = "tuning.json"
 _ABOUT = ("model", "device", "threads", "on")
 """What a stored row says beside the tuning."""
@@ -51,6 +70,19 @@ class Measured:
 
 
 @dataclass(frozen=True, slots=True)
+class Tried:
+    """One way to compute the denoiser, measured."""
+
+    way: Way
+    first_seconds: float
+    """The first clip, of one step: compiling, loading kernels."""
+    seconds: float
+    """A clip of the model's usual steps after that, reckoned from clips of fewer; infinite where it does not work."""
+    trouble: str = ""
+    """Why it does not work, or was not tried."""
+
+
+@dataclass(frozen=True, slots=True)
 class Tuning:
     """How a live stream should run a model on a device."""
 
@@ -62,11 +94,78 @@ class Tuning:
     """Whether one layer keeps real time with the margin; else all is as fast as it gets."""
     estimated: bool = False
     """As of :class:`Measured`."""
+    attention: str = "auto"
+    """As of :class:`Way`, like ``compiled``."""
+    compiled: bool = False
+
+    @property
+    def way(self) -> Way:
+        """How the denoiser is computed."""
+        return Way(self.attention, self.compiled)
 
     @property
     def layers(self) -> int:
         """Beds that can play at once."""
         return int(self.times_real_time / MARGIN)
+
+
+def measure_ways(
+    backend: Backend,
+    *,
+    most_seconds: float = 60.0,
+    clock: Callable[[], float] = time.perf_counter,
+    tell: Callable[[Tried], None] = lambda row: None,
+) -> list[Tried]:
+    """Makes the same short clip in every way that the backend's device offers, plainly first; ``tell`` hears of each.
+
+    Leaves the backend in the way that :func:`choose_way` takes. After about ``most_seconds`` no other way is begun.
+    Raises BackendError where the model does not even work plainly.
+    """
+    began, length = clock(), _lengths(backend.info)[0]
+    rows: list[Tried] = []
+    for way in getattr(backend, "ways", ()):
+        if rows and clock() - began > most_seconds:
+            rows.append(Tried(way, 0.0, math.inf, "not tried for want of time; more with --seconds"))
+        else:
+            backend.take(way)  # type: ignore[attr-defined]  # what has ways can take them
+            try:
+                rows.append(_try(backend, way, length, clock))
+            except (BackendError, OutOfMemory) as error:
+                if way == PLAIN:
+                    raise
+                rows.append(Tried(way, 0.0, math.inf, str(error)))
+        tell(rows[-1])
+    if rows:
+        backend.take(choose_way(rows))  # type: ignore[attr-defined]
+    return rows
+
+
+def choose_way(rows: Sequence[Tried]) -> Way:
+    """The fastest that is worth it (:data:`WORTH`, :data:`LONGEST_WARM_UP_SECONDS`), else the plain one."""
+    plain = next((r.seconds for r in rows if r.way == PLAIN), math.inf)
+    able = [r for r in rows if r.seconds * WORTH <= plain and r.first_seconds <= LONGEST_WARM_UP_SECONDS]
+    return min(able, key=lambda r: r.seconds).way if able and math.isfinite(plain) else PLAIN
+
+
+def works(backend: Backend) -> None:
+    """Makes one short clip. Raises BackendError where that fails."""
+    try:
+        _time(backend, 1, _lengths(backend.info)[0], 1, time.perf_counter)
+    except OutOfMemory as error:
+        raise BackendError(str(error)) from error
+
+
+def _try(backend: Backend, way: Way, length: int, clock: Callable[[], float]) -> Tried:
+    first = _time(backend, 1, length, 1, clock)
+    one, few = math.inf, math.inf
+    began = clock()
+    for _ in range(5):  # the best of several: what is slower was disturbed
+        one = min(one, _time(backend, 1, length, 1, clock))
+        few = min(few, _time(backend, FEW_STEPS[-1], length, 1, clock))
+        if clock() - began > 5:
+            break
+    each = max(0.0, few - one) / (FEW_STEPS[-1] - 1)
+    return Tried(way, first, one + each * (backend.info.steps - 1))
 
 
 def measure(

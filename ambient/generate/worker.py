@@ -8,6 +8,7 @@ Neither imports torch here.
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import multiprocessing
 import os
@@ -21,6 +22,7 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
 from ambient.errors import BackendError, OutOfMemory
+from ambient.generate.ways import PLAIN, Way
 from ambient.messages import Clip, ClipFailure, ClipRequest, FailureKind, ModelInfo
 from ambient.ports import Backend
 
@@ -41,10 +43,10 @@ class Interrupted(BaseException):
 BackendFactory = Callable[[ModelInfo, str, int | None], Backend]
 
 
-def _load(info: ModelInfo, device: str, threads: int | None) -> Backend:
+def _load(info: ModelInfo, device: str, threads: int | None, way: Way = PLAIN) -> Backend:
     from ambient.generate.loading import load_backend
 
-    return load_backend(info, device=device, threads=threads)
+    return load_backend(info, device=device, threads=threads, way=way)
 
 
 class InProcessGenerator:
@@ -106,12 +108,13 @@ class ProcessGenerator:
         *,
         device: str = "auto",
         threads: int | None = None,
-        factory: BackendFactory = _load,
+        way: Way = PLAIN,
+        factory: BackendFactory | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._info = info
         self._arguments = (info, device, threads)
-        self._factory = factory
+        self._factory = factory or functools.partial(_load, way=way)
         self._clock = clock
         self._answers: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
         self._waiting: list[tuple[tuple[ClipRequest, ...], float]] = []
