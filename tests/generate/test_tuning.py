@@ -7,6 +7,7 @@ import json
 import pathlib
 from collections.abc import Callable
 from dataclasses import replace
+from types import MappingProxyType
 
 import pytest
 from hypothesis import given
@@ -16,7 +17,22 @@ from ambient.cli import main
 from ambient.commands import models
 from ambient.errors import BackendError
 from ambient.generate.catalogue import describe
-from ambient.generate.tuning import MARGIN, Measured, Tuning, choose, measure, remember, tuning_of, tunings_of
+from ambient.generate.tuning import (
+    LONGEST_WARM_UP_SECONDS,
+    MARGIN,
+    WORTH,
+    Measured,
+    Tried,
+    Tuning,
+    choose,
+    choose_way,
+    measure,
+    measure_ways,
+    remember,
+    tuning_of,
+    tunings_of,
+)
+from ambient.generate.ways import PLAIN, Way
 from ambient.messages import Clip, ClipFailure, ClipRequest
 from ambient.testing import FakeBackend
 
@@ -207,3 +223,70 @@ def test_real_models_can_be_measured(
     found = tuning_of(info, "cpu", 1)
     assert found is not None and info.min_steps <= found.steps <= info.steps
     assert found.clip_seconds <= info.max_latent_frames * info.frames_per_latent / 48_000 + 0.01
+
+
+class Wayed(Paced):
+    """Faster or slower in each way, and able to take some only."""
+
+    ways = (PLAIN, Way("flash"), Way("math"), Way("cudnn"), Way(compiled=True))
+    pace = MappingProxyType({Way("flash"): 0.7, Way("math"): 2.0, Way(compiled=True): 0.5})
+    warm_up = MappingProxyType({Way(compiled=True): 40.0})
+
+    def __init__(self, seconds_per_latent_step: float) -> None:
+        super().__init__(seconds_per_latent_step)
+        self.way, self._plain, self._warm = PLAIN, seconds_per_latent_step, set[Way]()
+
+    def take(self, way: Way) -> None:
+        self.way = way
+        self._cost = self._plain * self.pace.get(way, 1.0)
+
+    def generate(self, requests: list[ClipRequest]) -> list[Clip | ClipFailure]:
+        if self.way == Way("cudnn"):
+            return [ClipFailure(r, "error", "RuntimeError: no available kernel") for r in requests]
+        if self.way not in self._warm:
+            self._warm.add(self.way)
+            self.now += self.warm_up.get(self.way, 0.0)
+        return super().generate(requests)
+
+
+def test_the_fastest_way_that_is_soon_ready_is_taken() -> None:
+    backend = Wayed(1e-4)
+    rows = measure_ways(backend, clock=lambda: backend.now)
+    assert [r.way for r in rows] == list(Wayed.ways)
+    assert backend.way == choose_way(rows) == Way("flash")  # compiled is faster still, but not soon ready
+    by = {r.way: r for r in rows}
+    assert by[Way("flash")].seconds == pytest.approx(0.7 * by[PLAIN].seconds)
+    assert by[PLAIN].seconds == pytest.approx(backend.info.steps * 96 * 1e-4)
+    assert "no available kernel" in by[Way("cudnn")].trouble and by[Way(compiled=True)].first_seconds >= 40
+    assert measure_ways(FakeBackend()) == [] and choose_way([]) == PLAIN  # a backend without a choice
+
+
+def test_ways_are_not_begun_after_the_time_and_failing_plainly_is_told() -> None:
+    backend = Wayed(1.0)
+    rows = measure_ways(backend, clock=lambda: backend.now, most_seconds=1.0)
+    assert len(rows) == len(Wayed.ways) and all("not tried" in r.trouble for r in rows[1:]) and backend.way == PLAIN
+    backend.ways = (Way("cudnn"), PLAIN)
+    backend.generate = lambda requests: [ClipFailure(r, "nan", "not finite") for r in requests]  # type: ignore[method-assign]
+    with pytest.raises(BackendError, match="not finite"):
+        measure_ways(backend, clock=lambda: backend.now)
+
+
+@given(st.lists(st.tuples(st.sampled_from(Wayed.ways), st.floats(0, 100), st.floats(0.01, 100))))
+def test_another_way_is_worth_it_and_measured_beside_the_plain_one(found: list[tuple[Way, float, float]]) -> None:
+    rows = [Tried(*row) for row in found]
+    way = choose_way(rows)
+    if way != PLAIN:
+        plain = next(r for r in rows if r.way == PLAIN)
+        assert any(
+            r.way == way and r.seconds * WORTH <= plain.seconds and r.first_seconds <= LONGEST_WARM_UP_SECONDS
+            for r in rows
+        )
+
+
+def test_a_way_is_remembered_with_the_rest(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AMBIENT_CACHE", str(tmp_path))
+    info = FakeBackend().info
+    tuning = Tuning(4, 7.68, 2, 3.2, True, attention="flash", compiled=True)
+    remember(info, "cpu", 1, tuning)
+    found = tuning_of(info, "cpu", 1)
+    assert found == tuning and found.way == Way("flash", True)
