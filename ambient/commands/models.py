@@ -25,6 +25,7 @@ from ambient.generate.tuning import (
     remember,
     tunings_of,
 )
+from ambient.generate.ways import compile_afresh
 from ambient.messages import RATE, ModelInfo
 
 __all__ = ["run"]
@@ -93,6 +94,7 @@ def _bench(given: argparse.Namespace) -> int:
             seconds = f"{row.seconds:6.2f} s, the first one {row.first_seconds:.2f} s"
             print(f"  {row.way}: {row.trouble or seconds}", file=sys.stderr)
 
+    compile_afresh()
     ways = measure_ways(backend, tell=tell_way, most_seconds=given.seconds / 3)
     way = choose_way(ways)
     if ways and not given.json:

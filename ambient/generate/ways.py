@@ -16,7 +16,7 @@ from ambient.errors import BackendError
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["PLAIN", "Way", "Ways", "ways_of"]
+__all__ = ["PLAIN", "Way", "Ways", "compile_afresh", "ways_of"]
 
 _KERNELS = {
     "flash": "FLASH_ATTENTION",
@@ -49,6 +49,13 @@ PLAIN = Way()
 def ways_of(device_kind: str) -> tuple[Way, ...]:
     """What is worth trying on a kind of device (torch's name for it), the plain way first."""
     return (PLAIN, *(Way(kernel) for kernel in _ON.get(device_kind, ())), Way(compiled=True))
+
+
+def compile_afresh() -> None:
+    """Lets nothing that was compiled before be used in this process: for measuring how long compiling takes."""
+    import torch.compiler.config as compiler
+
+    compiler.force_disable_caches = True
 
 
 class Ways:
