@@ -217,7 +217,12 @@ def test_check_reports_and_exits_as_promised(tmp_path: Path, scene: Path) -> Non
     assert "bad.yaml:2:1: error: unknown key 'sed'; did you mean 'seed'?" in lines
     assert all(re.match(r"bad\.yaml:\d+:\d+: (error|warning): ", line) for line in lines if line.startswith("bad"))
     found = json.loads(ambient("check", "bad.yaml", "--json", cwd=tmp_path).stdout)
-    assert found["errors"] == 2 and found["problems"][0]["line"] == 2
+    assert [p["message"] for p in found["problems"] if p["severity"] == "error"] == [
+        "unknown key 'sed'",
+        "nothing triggers this transition",
+        "unknown state 'b'",
+    ]
+    assert found["errors"] == 3 and found["problems"][0]["line"] == 2
 
 
 def test_simulate_tells_a_day_as_json(tmp_path: Path) -> None:

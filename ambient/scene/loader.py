@@ -10,9 +10,10 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from ambient.errors import Problem, SceneError
-from ambient.scene.checks import check_meaning
+from ambient.scene.checks import check_use
 from ambient.scene.expand import expand
 from ambient.scene.model import Layer, LayerOverride, Scene
+from ambient.scene.names import check_names
 from ambient.scene.recordings import Hear, with_recordings
 from ambient.scene.source import MOST_BYTES, Path, Source, read_source
 
@@ -111,13 +112,14 @@ def _parse(raw: bytes, file: str, hear: Hear | None = None) -> tuple[Scene | Non
             if extra in data:
                 source.error((extra,), f"unknown key {extra!r}", "a stream is named after its file", key=True)
                 del data[extra]
+        conditions = check_names(data, source)
         try:
             scene = Scene.model_validate(data)
         except ValidationError as error:
             for fault in error.errors():
                 _report(source, data, fault)
         else:
-            check_meaning(scene, source)
+            check_use(scene, source, conditions)
             _long_prompts(scene, source)
             folder = pathlib.Path(file).resolve().parent
             scene = with_recordings(_with_models(scene, folder), source, folder, hear)
@@ -177,10 +179,10 @@ def _report(source: Source, data: dict[str, Any], fault: Any) -> None:
             path, f"{shown} is not a number", "or let a parameter drive it: {by: wind, curve: [[0, 0], [1, 1]]}"
         )
     else:
-        wanted = next((text for key, text in _TYPES.items() if kind.startswith(key)), fault["msg"])
+        wanted, general = next((both for key, both in _TYPES.items() if kind.startswith(key)), (fault["msg"], ""))
         if kind.startswith("model") and context.get("class_name") == "Transition":
             example = "such as {to: night, after: 10m}"
-        source.error(path, f"{shown} is not {wanted}", example)
+        source.error(path, f"{shown} is not {wanted}", example or general)
 
 
 def _shown(value: Any) -> str:
@@ -201,19 +203,20 @@ _TEXT_OR_MAPPING = {
 }
 """What may stand in each place, by the part that it is."""
 _TYPES = {
-    "float": "a number",
-    "int": "a whole number",
-    "finite": "a finite number",
-    "bool": "true or false",
-    "string_too_short": "a text: it is empty",
-    "string_too_long": "short enough (2,000 characters)",
-    "string": "a text",
-    "dict": "a mapping (key: value lines)",
-    "model": "a mapping (key: value lines)",
-    "list": "a list",
-    "too_short": "long enough: more entries are needed",
-    "too_long": "short enough: there are too many entries",
+    "float": ("a number", "such as 0.5"),
+    "int": ("a whole number", "such as 7"),
+    "finite": ("a finite number", "such as 0.5"),
+    "bool": ("true or false", "write true or false"),
+    "string_too_short": ("a text: it is empty", "describe it in a few words"),
+    "string_too_long": ("short enough", "at most 2,000 characters"),
+    "string": ("a text", "write words; in quotes where YAML would read them as something else"),
+    "dict": ("a mapping", "write `key: value` lines below it"),
+    "model": ("a mapping", "write `key: value` lines below it"),
+    "list": ("a list", "such as [0, 1], or lines that begin with -"),
+    "too_short": ("long enough", "more entries are needed"),
+    "too_long": ("short enough", "there are too many entries"),
 }
+"""What is wanted and what to write, by the beginning of pydantic's word for it."""
 _EXAMPLES = {
     "scene": "begin the file with `scene: 1`",
     "states": "such as `states: {forest: quiet beech forest at dawn}`",
@@ -231,7 +234,6 @@ _EXAMPLES = {
     "when": "such as rain > 0.35 and wind < 0.7",
     "lat": "such as 52.1",
     "lon": "such as 5.7",
-    "mute": "write true or false",
 }
 
 

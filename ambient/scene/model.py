@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import itertools
 from datetime import date
-from typing import Any, Literal, Self
+from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, Field, field_validator, model_validator
+from pydantic import BaseModel, Field, field_validator
 
 from ambient.errors import Problem
 from ambient.scene.values import (
@@ -24,6 +24,7 @@ from ambient.scene.values import (
     Pair,
     Setting,
     Text,
+    bounded,
     ordered,
     ordered_angles,
     ordered_numbers,
@@ -79,12 +80,6 @@ class Param(Part):
 
     _range = field_validator("range")(ordered)
 
-    @model_validator(mode="after")
-    def _start_in_range(self) -> Param:
-        if self.start is not None and not self.range[0] <= self.start <= self.range[1]:
-            raise ValueError(f"start {self.start:g} lies outside the range {self.range[0]:g} to {self.range[1]:g}")
-        return self
-
     @property
     def initial(self) -> float:
         """Where it starts: `start`, else the point of its range that is nearest to 0."""
@@ -117,39 +112,22 @@ class _ScatterFields(Part):
 
     _ranges = field_validator("distance", "gain")(ordered_numbers)
     _angles = field_validator("azimuth")(ordered_angles)
+    _bounds = field_validator("rate", "distance", "azimuth", "gain")(bounded)
 
-    @model_validator(mode="after")
-    def _within(self) -> Self:
-        if self.every is not None and self.every[0] < 0.1:
+    @field_validator("every")
+    @classmethod
+    def _slow(cls, every: list[float] | None) -> list[float] | None:
+        if every is not None and every[0] < 0.1:
             raise ValueError("an interval must be at least 100ms")
-        for name, pair, least, most, unit in (
-            ("distance", self.distance, 0.1, 10_000, "m"),
-            ("azimuth", self.azimuth, -360, 360, "degrees"),
-            ("gain", self.gain, -80, 24, "dB"),
-        ):
-            if min(n.span()[0] for n in pair) < least or max(n.span()[1] for n in pair) > most:
-                raise ValueError(f"{name} goes from {least:g} to {most:g} {unit}")
-        return self
+        return every
 
 
 class Scatter(_ScatterFields):
     """Single events instead of a bed."""
 
-    @model_validator(mode="after")
-    def _one_clock(self) -> Scatter:
-        if (self.every is None) == (self.rate is None):
-            raise ValueError("give either `every` (an interval) or `rate` (per minute), and not both")
-        return self
-
 
 class ScatterOverride(_ScatterFields):
     """What a state changes about the single events of a layer."""
-
-    @model_validator(mode="after")
-    def _one_clock(self) -> ScatterOverride:
-        if self.every is not None and self.rate is not None:
-            raise ValueError("give either `every` (an interval) or `rate` (per minute), and not both")
-        return self
 
     def over(self, scatter: Scatter) -> Scatter:
         """The layer's scatter with what is given here in its place; one clock replaces the other."""
@@ -170,6 +148,8 @@ class _LayerFields(Part):
     guidance: float | None = Field(default=None, ge=0, le=30)
     family: Literal["geo", "bio", "anthro"] | None = None
     role: Literal["keynote", "signal", "soundmark"] | None = None
+
+    _bounds = field_validator("intensity", "level", "width")(bounded)
 
     @field_validator("prompt")
     @classmethod
@@ -221,14 +201,6 @@ class Transition(Part):
     chance: float | None = Field(default=None, ge=0, le=1)
     over: Duration = 45.0
     through: Name | None = None
-
-    @model_validator(mode="after")
-    def _trigger(self) -> Transition:
-        if self.when is None and self.after is None and self.at is None and self.event is None:
-            raise ValueError("nothing triggers this transition; give `when`, `after`, `at` or `event`")
-        if self.hold is not None and self.when is None:
-            raise ValueError("`for` says how long a condition must hold; give `when` too")
-        return self
 
     def why(self) -> str:
         """The trigger in words, as the scene file has it."""

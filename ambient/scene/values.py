@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
 
 __all__ = [
     "STRICT",
@@ -165,3 +165,29 @@ def ordered_angles(pair: list[Number]) -> list[Number]:
         wrapped = f"[{low.at({}):g}, {high.at({}) + 360:g}]"
         raise ValueError(f"the range runs backwards; write {wrapped} for the way round behind")
     return ordered_numbers(pair)
+
+
+_BOUNDS = {
+    "intensity": (0.0, 1.0, ""),
+    "width": (0.0, 1.0, ""),
+    "level": (-80.0, 24.0, " dB"),
+    "gain": (-80.0, 24.0, " dB"),
+    "rate": (0.0, 600.0, " per minute"),
+    "distance": (0.1, 10_000.0, " m"),
+    "azimuth": (-360.0, 360.0, " degrees"),
+}
+"""Least, most and unit, by the name of the field."""
+
+
+def bounded(numbers: Number | list[Number] | None, info: ValidationInfo) -> Number | list[Number] | None:
+    """The number or pair, if it can never leave the bounds of its field. Raises ValueError."""
+    if numbers is None:
+        return None
+    name = str(info.field_name)
+    least, most, unit = _BOUNDS[name]
+    spans = [number.span() for number in (numbers if isinstance(numbers, list) else [numbers])]
+    low, high = min(span[0] for span in spans), max(span[1] for span in spans)
+    if low < least or high > most:
+        given = f"{low:g}" if low == high else f"{low:g} to {high:g}"
+        raise ValueError(f"{name} goes from {least:g} to {most:g}{unit}, not {given}; write a number between them")
+    return numbers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from pathlib import Path
 
@@ -106,7 +107,7 @@ MISTAKES = {
     "intensity out of range": (
         "{prompt: owl,",
         "{prompt: owl, intensity: 2,",
-        "s.yaml:8:33: error: intensity goes from 0 to 1, not 2 to 2",
+        "s.yaml:8:33: error: intensity goes from 0 to 1, not 2; write a number between them",
     ),
     "missing unit": (
         "[5s, 9s]",
@@ -157,12 +158,12 @@ MISTAKES = {
     "both clocks of a scatter": (
         "{every: [5s, 9s]}",
         "{every: [5s, 9s], rate: 3}",
-        "s.yaml:8:31: error: give either `every` (an interval) or `rate` (per minute), and not both",
+        "s.yaml:8:31: error: two clocks for one scatter; give either `every` (an interval) or `rate` (per minute)",
     ),
     "neither clock of a scatter": (
         "{every: [5s, 9s]}",
         "{most: 3}",
-        "s.yaml:8:31: error: give either `every` (an interval) or `rate` (per minute), and not both",
+        "s.yaml:8:31: error: a scatter needs a clock; give either `every` (an interval) or `rate` (per minute)",
     ),
     "curve out of order": (
         "{prompt: owl,",
@@ -217,12 +218,12 @@ MISTAKES = {
     "rate too high": (
         "{every: [5s, 9s]}",
         "{rate: 1e30}",
-        "s.yaml:8:38: error: a rate goes from 0 to 600 per minute",
+        "s.yaml:8:38: error: rate goes from 0 to 600 per minute, not 1e+30; write a number between them",
     ),
     "too far away": (
         "{every: [5s, 9s]}",
         "{every: 5s, distance: 1e30}",
-        "s.yaml:8:31: error: distance goes from 0.1 to 10000 m",
+        "s.yaml:8:53: error: distance goes from 0.1 to 10000 m, not 1e+30; write a number between them",
     ),
     "a keyword for a parameter": (
         "  wind: {start: 0.4}",
@@ -300,7 +301,7 @@ MISTAKES = {
     "start outside its range": (
         "{start: 0.4}",
         "{start: 4}",
-        "s.yaml:3:9: error: start 4 lies outside the range 0 to 1",
+        "s.yaml:3:17: error: start 4 lies outside the range 0 to 1; write a number within it, or widen `range`",
     ),
 }
 
@@ -311,6 +312,34 @@ def test_each_mistake_is_told_where_it_stands_with_what_to_write(name: str) -> N
     assert old in BASE
     found = problems(BASE.replace(old, new, 1))
     assert any(expected in p for p in found), found
+
+
+def _is_syntax(name: str) -> bool:
+    old, new, _ = MISTAKES[name]
+    return "not YAML" in problems(BASE.replace(old, new, 1))[0]
+
+
+def test_any_two_mistakes_are_told_at_once() -> None:
+    """Whatever kinds they are, as long as the file can be read: one never hides the other."""
+
+    def said(text: str) -> set[str]:
+        return {p.split(": ", 1)[1].split("; ")[0] for p in problems(text)}  # places and advice may be others then
+
+    names = [name for name in MISTAKES if not _is_syntax(name)]
+    alone = {name: said(BASE.replace(*MISTAKES[name][:2], 1)) for name in names}
+    tried = 0
+    for one, other in itertools.permutations(names, 2):
+        (old, new, _), (other_old, other_new, _) = MISTAKES[one], MISTAKES[other]
+        # each in its own part of the file, so that the second still says what it says alone
+        if {old, other_old} == {"{start: 0.4}", "wind > 0.7"}:
+            continue  # what a condition may ask for is a question of its parameter's range
+        if abs(BASE.index(old) - BASE.index(other_old)) < 40 or other_old in new:
+            continue
+        found = said(BASE.replace(old, new, 1).replace(other_old, other_new, 1))
+        errors = {p for p in alone[one] | alone[other] if p.startswith("error")}
+        assert errors <= found, (one, other, errors - found)
+        tried += 1
+    assert tried > 1000
 
 
 def test_all_mistakes_are_told_at_once_in_file_order() -> None:
