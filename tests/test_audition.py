@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from ambient.commands.audition import measure
+from ambient.commands.audition import draw_spectrogram, measure
 from ambient.messages import RATE
 from ambient.scene import parse_scene
 from ambient.testing import ScriptedGenerator
@@ -30,3 +31,15 @@ def test_each_state_is_measured_as_if_the_scene_stayed_in_it() -> None:
     assert loud.joins >= 1 and loud.worst_join >= 0
     assert (none.lufs, none.joins) == (None, 0)
     assert all(len(sound) == 16 * RATE and np.isfinite(sound).all() for _, sound in heard.values())
+
+
+def test_silence_and_sound_are_drawn_without_a_warning(recwarn: pytest.WarningsRecorder) -> None:
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    sound = np.zeros((2 * RATE, 2), np.float32)
+    sound[RATE:] = np.random.default_rng(1).standard_normal((RATE, 2)) * 0.1
+    figure, axis = pyplot.subplots()
+    draw_spectrogram(axis, sound)
+    levels = np.ma.filled(axis.images[0].get_array(), -np.inf)
+    assert (levels[:, 0] < -135).all() and (levels[5:-5, -1] > -100).all()
+    assert not recwarn.list
+    pyplot.close(figure)

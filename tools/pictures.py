@@ -42,6 +42,8 @@ def transition() -> None:
     import numpy as np
     import soundfile as sf
 
+    from ambient.commands.audition import draw_spectrogram
+
     with tempfile.TemporaryDirectory() as folder:
         out, joins_path = f"{folder}/forest.wav", f"{folder}/joins.json"
         command = [sys.executable, "-m", "ambient", "render", str(FOREST), "--seconds", "90", "--out", out]
@@ -51,10 +53,7 @@ def transition() -> None:
         joins = json.loads(pathlib.Path(joins_path).read_text())["joins"]
     mono = sound.mean(1)
     figure, (above, below) = plt.subplots(2, 1, figsize=(12, 5.2), height_ratios=[4, 1], sharex=True)
-    above.specgram(mono + 1e-9, NFFT=2048, Fs=rate, noverlap=1024, vmin=-135, vmax=-45, cmap="magma")
-    above.set_yscale("symlog", linthresh=1000)
-    above.set_ylim(60, 20_000)
-    above.set_ylabel("Hz")
+    draw_spectrogram(above, sound)
     above.axvline(40, color="white", lw=0.8, ls=":")
     above.text(40.4, 12_500, "storm_spell is fired", color="white", fontsize=8)
     block = rate // 10

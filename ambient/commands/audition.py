@@ -8,6 +8,7 @@ import pathlib
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -118,13 +119,21 @@ def _sentence(heard: Heard, picture: pathlib.Path) -> str:
     return "\n  ".join([f"{heard.state}: {level}, {width}, {joins}; {picture}", *heard.faults])
 
 
+def draw_spectrogram(axis: Any, sound: Audio) -> None:
+    """Draws stereo sound at 48 kHz on matplotlib axes: 60 Hz to 20 kHz, -135 to -45 dB per Hz; silence is black."""
+    with np.errstate(divide="ignore"):  # the logarithm of silence
+        axis.specgram(sound.mean(1), NFFT=2048, Fs=RATE, noverlap=1024, vmin=-135, vmax=-45, cmap="magma")
+    axis.set_facecolor("black")
+    axis.set_yscale("symlog", linthresh=1000)
+    axis.set(ylim=(60, 20_000), ylabel="Hz")
+
+
 def _draw(sound: Audio, heard: Heard, path: pathlib.Path) -> None:
     import matplotlib.pyplot as plt
 
     figure, axis = plt.subplots(figsize=(8, 3))
-    axis.specgram(sound.mean(1) + 1e-9, NFFT=2048, Fs=RATE, noverlap=1024, vmin=-135, vmax=-45, cmap="magma")
-    axis.set_yscale("symlog", linthresh=1000)
-    axis.set(ylim=(60, 20_000), xlabel="seconds", ylabel="Hz", title=heard.state)
+    draw_spectrogram(axis, sound)
+    axis.set(xlabel="seconds", title=heard.state)
     figure.tight_layout()
     try:
         figure.savefig(path, dpi=80)
