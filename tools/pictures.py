@@ -65,6 +65,7 @@ def transition() -> None:
     below.set_ylabel("dBFS")
     below.set_xlabel("seconds (marks: joins of clips, a row for each layer)")
     figure.tight_layout()
+    below.set_xlim(0, 90)
     figure.savefig(DOCS / "transition.png", dpi=80)
 
 
