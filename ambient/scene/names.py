@@ -31,7 +31,8 @@ _DOORS = re.compile(r"mqtt:[^#+\0]+(#[^#+\0]+)?|osc:/[^\s#*,?\[\]{}]+")
 
 def check_names(data: dict[str, Any], source: Source) -> dict[Path, Condition]:
     """Adds every problem with names to the source's list; gives the conditions that can be read, by path."""
-    params, events, layers, states = (_mapping(data.get(key)) for key in ("params", "events", "layers", "states"))
+    params, events, layers = (_named(data.get(key, {})) for key in ("params", "events", "layers"))
+    states = _named(data.get("states"))
     for name, layer in layers.items():
         _layer(layer, ("layers", name), params, source)
         rungs = _mapping(layer).get("prompt")
@@ -45,7 +46,7 @@ def check_names(data: dict[str, Any], source: Source) -> dict[Path, Condition]:
             where: Path = ("states", name, "layers", layer_name)
             if layer_name not in layers:
                 _unknown(source, where, "layer", layer_name, layers, key=True)
-            elif _scattered(override) and not _scattered(layers[layer_name]):
+            elif _scattered(override) and not _scattered(layers.get(layer_name, _ANY)):
                 advice = "give the layer `scatter`, or the state a layer of its own"
                 source.error((*where, "scatter"), "a bed layer cannot become one of single events in a state", advice)
             _layer(override, where, params, source)
@@ -53,13 +54,14 @@ def check_names(data: dict[str, Any], source: Source) -> dict[Path, Condition]:
         _param(name, _mapping(param), data, source)
     for name, event in events.items():
         _event(("events", name), _mapping(event), params, layers, source)
-    if "previous" in states:
+    if "previous" in [*states]:
         source.error(("states", "previous"), "`previous` means the state that was left last", "rename it", key=True)
     for path, way in _ways(data):
-        for key, kind, known in (("to", "state", [*states, "previous"]), ("event", "event", [*events])):
-            meant = way.get(key)
-            if isinstance(meant, str) and meant not in known:
-                _unknown(source, (*path, key), kind, meant, known)
+        to, event = way.get("to"), way.get("event")
+        if isinstance(to, str) and to not in states and to != "previous":
+            _unknown(source, (*path, "to"), "state", to, [*states, "previous"])
+        if isinstance(event, str) and event not in events:
+            _unknown(source, (*path, "event"), "event", event, events)
         _one_shot((*path, "through"), way.get("through"), layers, source)
         if all(way.get(key) is None for key in ("when", "after", "at", "event")):
             source.error(path, "nothing triggers this transition", "give `when`, `after`, `at` or `event`")
@@ -67,6 +69,21 @@ def check_names(data: dict[str, Any], source: Source) -> dict[Path, Condition]:
             source.error(path, "`for` says how long a condition must hold", "give `when` too")
     _reached(data, states, source)
     return _conditions(data, params, source)
+
+
+class _Unread(dict[str, Any]):
+    """What a part holds that cannot be read: any name may be among it."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+
+_ANY = {"scatter": "of any kind", "range": "from anywhere to anywhere"}
+"""Stands for a layer or parameter of such a part."""
+
+
+def _named(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else _Unread()
 
 
 def _scattered(layer: Any) -> bool:
@@ -96,7 +113,7 @@ def _param(name: str, param: dict[str, Any], data: dict[str, Any], source: Sourc
 def _event(path: Path, event: dict[str, Any], params: dict[str, Any], layers: dict[str, Any], source: Source) -> None:
     written = _mapping(event.get("set"))
     for param, value in written.items():
-        span = _range(params.get(param))
+        span = _range(params.get(param, _ANY))
         if param not in params:
             _unknown(source, (*path, "set", param), "parameter", param, params, key=True)
         elif span is not None and _number(value) and not span[0] <= value <= span[1]:
@@ -113,7 +130,7 @@ def _one_shot(path: Path, layer: Any, layers: dict[str, Any], source: Source) ->
         return
     if layer not in layers:
         _unknown(source, path, "layer", layer, layers)
-    elif not _scattered(layers[layer]):
+    elif not _scattered(layers.get(layer, _ANY)):
         source.error(path, f"layer {layer!r} is a bed, not one of single events", "give it `scatter`, or name another")
 
 

@@ -342,6 +342,22 @@ def test_any_two_mistakes_are_told_at_once() -> None:
     assert tried > 1000
 
 
+@pytest.mark.parametrize("part", ["params", "events", "layers", "states"])
+def test_a_part_that_cannot_be_read_is_one_mistake_and_not_one_for_every_name_in_it(part: str) -> None:
+    text = BASE.replace("{set: {wind: 1}}", "{set: {wind: 1}, fire: owl}")
+    text = text.replace("to: wild,", "event: gust, to: wild,").replace(
+        "  wild:\n", "  wild:\n    layers: {leaves: {}}\n"
+    )
+    assert problems(text) == []
+    start = text.index(f"{part}:\n")
+    rest = text[start + len(part) + 2 :]
+    end = next((i for i in range(len(rest)) if rest[i - 1] == "\n" and rest[i] != " "), len(rest))
+    for broken in ("5", "[a, b]"):
+        assert len(problems(text[:start] + f"{part}: {broken}\n" + rest[end:])) == 1
+    if part == "states":
+        assert len(problems(text[:start])) == 1
+
+
 def test_all_mistakes_are_told_at_once_in_file_order() -> None:
     text = BASE.replace("{start: 0.4}", "{strat: 0.4}").replace("[5s, 9s]", "[5, 9s]").replace("to: calm", "too: calm")
     found = problems(text)
