@@ -100,7 +100,7 @@ def read_source(file: str, raw: bytes) -> Source:
     """Reads a scene file's bytes. Mistakes are in ``problems``; ``data`` is None where nothing could be read."""
     source = Source(file)
     if len(raw) > MOST_BYTES:
-        source.error((), f"the file has {len(raw):,} bytes", f"a scene may have {MOST_BYTES:,}")
+        source.error((), f"the file has more than {MOST_BYTES:,} bytes", "split it into several scenes")
         return source
     try:
         text = raw.decode("utf-8-sig")
