@@ -62,7 +62,7 @@ class HttpAudioDoor:
         try:
             async with listening(request, hub, None, body) as listener:
                 listener.push_bytes(hub.header(encoder))
-                hub.join(listener, encoder, BURST_FRAMES)
+                hub.join(listener, encoder, BURST_FRAMES, together=True)
                 await listener.ended
         except SinkError as error:
             log.error("stream %s: %s", control.name, error)

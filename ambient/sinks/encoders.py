@@ -35,7 +35,7 @@ OPUS_BITS_PER_SECOND = 128_000
 MP3_BITS_PER_SECOND = 192_000
 AAC_BITS_PER_SECOND = 160_000
 MP3_FRAME = 1152
-PAGE_FRAMES = RATE // 10
+PAGE_FRAMES = 4 * BLOCK_FRAMES
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,7 +305,7 @@ class FlacEncoder(_AvEncoder):
 
 
 class OggOpusEncoder(_AvEncoder):
-    """Opus in Ogg (RFC 7845), one logical stream for ever, in pages of 100 ms.
+    """Opus in Ogg (RFC 7845), one logical stream for ever, in pages of 80 ms.
 
     A listener who joins late gets ``header`` and then the pages as they come, as from any radio.
     """

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import functools
+import operator
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ambient.sinks.encoders import Packet
 from ambient.sinks.protocol import HEADER_BYTES, SEQ_AT, Codec, Flags, pack_header
 
-__all__ = ["Sound", "chunk", "server_sent_event", "websocket_frame", "websocket_text"]
+__all__ = ["Sound", "chunk", "joined", "server_sent_event", "websocket_frame", "websocket_text"]
 
 _SEQ = struct.Struct("<I")
 
@@ -68,3 +70,13 @@ class Sound:
             at = len(whole) - len(self.packet.payload) - HEADER_BYTES + SEQ_AT
             around = self._around[epoch << 8 | codec] = whole[:at], whole[at + _SEQ.size :]
         return around[0] + _SEQ.pack(seq & 0xFFFF_FFFF) + around[1]
+
+
+def joined(sounds: Sequence[Sound]) -> Sound:
+    """Packets that follow each other as one, for formats that are a stream of bytes. At least one."""
+    if len(sounds) == 1:
+        return sounds[0]
+    packets = [sound.packet for sound in sounds]
+    payload = b"".join(packet.payload for packet in packets)
+    whole = Packet(packets[0].start_frame, sum(packet.frames for packet in packets), payload)
+    return Sound(whole, functools.reduce(operator.or_, (sound.flags for sound in sounds)))

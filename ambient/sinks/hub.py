@@ -13,7 +13,7 @@ from collections.abc import Callable
 from ambient.errors import SinkError
 from ambient.messages import BLOCK_FRAMES, RATE, Block, SceneEvent
 from ambient.sinks.encoders import ENCODERS, Encoder
-from ambient.sinks.framing import Sound
+from ambient.sinks.framing import Sound, joined
 from ambient.sinks.listener import Ended, Receiver
 from ambient.sinks.protocol import Flags
 
@@ -26,6 +26,8 @@ HISTORY_BLOCKS = 2 * RATE // BLOCK_FRAMES
 PENDING_BLOCKS = 5 * RATE // BLOCK_FRAMES
 """Sound that waits for a busy event loop before the oldest is given up."""
 
+TOGETHER_FRAMES = 160 * RATE // 1000
+"""Sound that goes out at once to those who take several packets together: what a listener costs is the writing."""
 SAMPLE_COUNTED = ("s16le", "f32le", "opus", "flac")
 """Formats whose packets tell listeners their place on the stream's clock, whatever their length."""
 PACE_BLOCKS = 5 * RATE // BLOCK_FRAMES
@@ -133,13 +135,24 @@ class Hub:
         recent = self._feed(format_name).recent
         return bool(recent) and recent[0].packet.start_frame <= frame <= recent[-1].packet.end_frame
 
-    def join(self, listener: Receiver, format_name: str, burst_frames: int, since: int | None = None) -> int:
+    def join(
+        self,
+        listener: Receiver,
+        format_name: str,
+        burst_frames: int,
+        since: int | None = None,
+        *,
+        together: bool = False,
+    ) -> int:
         """Adds a listener and sends it the most recent sound, from ``since`` on where that is still known.
 
+        ``together``: packets come about six times a second, several in one, for formats that are a stream of bytes.
         Returns the frames of that burst. Raises SinkError when the encoder cannot be had.
         """
         feed = self._feed(format_name)
         recent = list(feed.recent)
+        if together:
+            recent = recent[: len(recent) - len(feed.waiting)]
         if since is not None and self.holds(format_name, since):
             burst = [s for s in recent if s.packet.end_frame > since]
         else:
@@ -150,7 +163,7 @@ class Hub:
                 burst.append(sound.past)
                 held += sound.packet.frames
             burst.reverse()
-        feed.listeners[listener] = listener.dropped_frames
+        feed.add(listener, together)
         self.most_listeners[format_name] = max(len(feed.listeners), self.most_listeners.get(format_name, 0))
         listener.push_all(burst)
         return sum(s.packet.frames for s in burst)
@@ -158,8 +171,7 @@ class Hub:
     def leave(self, listener: Receiver) -> None:
         """Removes a listener; an encoder that nobody listens to is dropped. Idempotent."""
         for feed in self._feeds.values():
-            if (before := feed.listeners.pop(listener, None)) is not None:
-                self._dropped_before += listener.dropped_frames - before
+            self._dropped_before += feed.remove(listener)
         self._watchers.pop(listener, None)
         self._drop_idle()
 
@@ -261,6 +273,10 @@ class _Feed:
         self.recent: collections.deque[Sound] = collections.deque()
         self.listeners: dict[Receiver, int] = {}
         """With the frames that each had missed before it came here."""
+        self._singly: dict[Receiver, None] = {}
+        self._together: dict[Receiver, None] = {}
+        self.waiting: list[Sound] = []
+        """Packets that wait for others, to go out together."""
 
     @property
     def dropped_frames(self) -> int:
@@ -280,6 +296,22 @@ class _Feed:
         """Whether packets mean nothing without the very header that came before them."""
         return self._name == "ogg"
 
+    def add(self, listener: Receiver, together: bool) -> None:
+        """One more listens, to packets one by one or to several together."""
+        self.listeners[listener] = listener.dropped_frames
+        (self._together if together else self._singly)[listener] = None
+
+    def remove(self, listener: Receiver) -> int:
+        """That one listens no more. The frames that it has missed here. Idempotent."""
+        before = self.listeners.pop(listener, None)
+        if before is None:
+            return 0
+        self._singly.pop(listener, None)
+        self._together.pop(listener, None)
+        if not self._together:
+            self.waiting.clear()
+        return listener.dropped_frames - before
+
     def jump(self, start_frame: int) -> None:
         """The stream's clock is elsewhere now. A format that counts no samples simply goes on."""
         if self._name.partition("/")[0] in SAMPLE_COUNTED:
@@ -287,6 +319,7 @@ class _Feed:
 
     def restart(self, start_frame: int) -> None:
         """A new encoder from that frame on. Raises SinkError."""
+        self._hand_out()
         self._encoder = ENCODERS[self._name](start_frame)
         self.recent.clear()
         self._kept_frames = 0
@@ -308,5 +341,17 @@ class _Feed:
             self._kept_frames += packet.frames
             while self._kept_frames - self.recent[0].packet.frames > HISTORY_BLOCKS * BLOCK_FRAMES:
                 self._kept_frames -= self.recent.popleft().packet.frames
-            for listener in self.listeners:  # nobody joins or leaves meanwhile: whoever ends is let go later
+            for listener in self._singly:  # nobody joins or leaves meanwhile: whoever ends is let go later
+                listener.push(sound)
+            if self._together:
+                self.waiting.append(sound)
+                if sum(s.packet.frames for s in self.waiting) + packet.frames > TOGETHER_FRAMES:
+                    self._hand_out()
+
+    def _hand_out(self) -> None:
+        """What waits goes out."""
+        if self.waiting:
+            sound = joined(self.waiting)
+            self.waiting = []
+            for listener in self._together:
                 listener.push(sound)

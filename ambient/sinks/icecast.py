@@ -165,7 +165,7 @@ class IcecastPush:
         loop = asyncio.get_running_loop()
         listener = Listener(writer.transport, loop.time, None, body=bytes)
         listener.push_bytes(self._hub.header(self.target.encoder))
-        self._hub.join(listener, self.target.encoder, BURST_FRAMES)
+        self._hub.join(listener, self.target.encoder, BURST_FRAMES, together=True)
         closed = asyncio.create_task(self._until_closed(reader))
         helpers = [closed]
         if self.target.encoder in TITLED:

@@ -11,8 +11,7 @@ import socket
 import struct
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 __all__ = ["Peer", "Reading", "peer_of"]
 
@@ -20,12 +19,12 @@ _INFO = struct.Struct("<52xIIxxxx56xQ100xI")
 """Of Linux's ``tcp_info``: last_data_recv, last_ack_recv, bytes_acked, snd_wnd (since 5.4)."""
 FRESH_SECONDS = 1.5
 """A peer that has acknowledged nothing for so long may be out of reach, which is another matter."""
-CREEP = 3
-"""The window of a peer that does not read ends later too, as its kernel packs what it keeps: by up to a third."""
+CREEP = 0.6
+"""The window of a peer that does not read ends later too, as its kernel packs what it keeps: by up to a half of what it
+takes, measured with segments of 1 to 30 KB (most with 2 KB). That of one that reads ends later by all of it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Peer:
+class Peer(NamedTuple):
     """What a peer's TCP has said so far."""
 
     acknowledged: int
@@ -70,7 +69,7 @@ class Reading:
         if peer is None:
             return
         end = peer.acknowledged + peer.room
-        if CREEP * (end - self._end) >= peer.acknowledged - self._acknowledged:
+        if end - self._end >= CREEP * (peer.acknowledged - self._acknowledged):
             self._end, self._acknowledged, self._since = end, peer.acknowledged, self._now()
         fresh = peer.acknowledged_seconds < FRESH_SECONDS
         self.stuck_seconds = self._now() - self._since if fresh else 0.0

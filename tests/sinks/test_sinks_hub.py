@@ -15,7 +15,7 @@ from ambient.errors import SinkError
 from ambient.messages import BLOCK_FRAMES, RATE, Block, SceneEvent
 from ambient.sinks.encoders import ENCODERS, F32Encoder, Packet
 from ambient.sinks.framing import Sound, chunk, websocket_frame, websocket_text
-from ambient.sinks.hub import Hub
+from ambient.sinks.hub import TOGETHER_FRAMES, Hub
 from ambient.sinks.listener import QUEUE_BYTES, STALL_SECONDS, TRANSPORT_BYTES, Ended, Listener
 from ambient.sinks.protocol import Codec, Flags, Frame, unpack_frame
 from ambient.testing import IndexCodedSource
@@ -141,6 +141,42 @@ async def test_a_packet_is_framed_once_for_all_and_the_past_comes_in_one_piece()
     await bench.play(5)
     for pieces in zip(*(transport.taken[1:] for transport in http), strict=True):
         assert pieces[0][:6] == b"1e00\r\n" and all(piece is pieces[0] for piece in pieces)
+
+
+@pytest.mark.parametrize(("name", "packets"), [("f32le", 8), ("f32le/60", 2), ("f32le/100", 1)])
+@run
+async def test_packets_that_go_out_together_are_neither_missed_nor_heard_twice(name, packets):
+    bench = Bench()
+    here: list[tuple[Listener, FakeTransport, int]] = []
+    for blocks in (37, 1, 2, 3, 8, 12, 60):  # at every place between two times that sound goes out
+        await bench.play(blocks)
+        transport = FakeTransport()
+        listener = Listener(transport, lambda: bench.now, None, body=bytes)
+        bench.hub.join(listener, name, RATE // 2, together=True)
+        here.append((listener, transport, len(transport.taken)))
+    bench.hub.leave(here.pop(2)[0])  # whoever goes takes nothing from the others
+    await bench.play(100)
+    for _, transport, burst in here:
+        sound = np.frombuffer(b"".join(transport.taken), "<f4").reshape(-1, 2)
+        heard = IndexCodedSource.indices(sound)
+        assert (heard == np.arange(heard[0], heard[0] + len(heard))).all()
+        assert bench.number * BLOCK_FRAMES - heard[-1] <= TOGETHER_FRAMES + RATE // 10
+        length = int(name.partition("/")[2] or 20) * packets
+        assert {len(piece) for piece in transport.taken[burst:]} == {length * RATE // 1000 * 8}
+
+
+@run
+async def test_what_waits_to_go_out_together_goes_out_before_a_jump_of_the_clock():
+    bench = Bench()
+    await bench.play(20)
+    transport = FakeTransport()
+    bench.hub.join(Listener(transport, lambda: bench.now, None, body=bytes), "f32le", 0, together=True)
+    await bench.play(4)
+    assert not transport.taken
+    bench.number += 50
+    await bench.play(10)
+    heard = IndexCodedSource.indices(np.frombuffer(b"".join(transport.taken), "<f4").reshape(-1, 2)) // BLOCK_FRAMES
+    assert (heard[::BLOCK_FRAMES] == [20, 21, 22, 23, *range(74, 82)]).all()
 
 
 @run

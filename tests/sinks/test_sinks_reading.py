@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import sys
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -21,7 +22,9 @@ BUFFER = 128 * 1024
 class FakePeer:
     """A kernel that takes 12,500 bytes a second, and a program that reads at a pace of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, packs: float = 0.0) -> None:
+        self.packs = packs
+        """Share of what is kept that takes no room of the window."""
         self.now = 100.0
         self.taken = self.kept = 0
         self.heard_at = self.now
@@ -29,7 +32,8 @@ class FakePeer:
 
     def __call__(self) -> Peer:
         acknowledged_seconds = 0.1 if self.reachable else 60.0
-        return Peer(self.taken, BUFFER - self.kept, acknowledged_seconds, self.now - self.heard_at)
+        room = round(BUFFER - self.kept * (1 - self.packs))
+        return Peer(self.taken, room, acknowledged_seconds, self.now - self.heard_at)
 
     def second(self, sent: int = 12_500, read: int = 0) -> None:
         self.now += 1
@@ -38,13 +42,14 @@ class FakePeer:
         self.kept = max(0, self.kept + took - read)
 
 
-def watched() -> tuple[FakePeer, Reading]:
-    peer = FakePeer()
+def watched(packs: float = 0.0) -> tuple[FakePeer, Reading]:
+    peer = FakePeer(packs)
     return peer, Reading(peer, lambda: peer.now)
 
 
-def test_a_peer_that_reads_nothing_is_noticed_while_its_kernel_still_takes_all():
-    peer, reading = watched()
+@pytest.mark.parametrize("packs", [0.0, 0.2, 0.5])
+def test_a_peer_that_reads_nothing_is_noticed_while_its_kernel_still_takes_all(packs):
+    peer, reading = watched(packs)
     for second in range(8):
         peer.second()
         reading.look()
@@ -53,9 +58,9 @@ def test_a_peer_that_reads_nothing_is_noticed_while_its_kernel_still_takes_all()
 
 
 @settings(max_examples=50)
-@given(st.lists(st.integers(1, 4), min_size=4, max_size=20))
-def test_a_peer_that_reads_now_and_then_is_not_stuck(pauses):
-    peer, reading = watched()
+@given(st.lists(st.integers(1, 4), min_size=4, max_size=20), st.floats(0, 0.5))
+def test_a_peer_that_reads_now_and_then_is_not_stuck(pauses, packs):
+    peer, reading = watched(packs)
     for pause in pauses:
         for second in range(pause):
             peer.second(read=1 << 30 if second == pause - 1 else 0)
@@ -144,6 +149,30 @@ async def test_a_slow_line_need_not_answer_ahead_of_its_sound():
         transport.held = max(1, transport.held - 20_000)
         bench.hub.pump()
     assert not listener.ended.done() and not [opcode for opcode, _ in transport.messages if opcode == 9]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems tell less of a peer")
+@pytest.mark.parametrize("size", [1000, 2040, 4000, 8000])
+def test_a_real_kernel_that_keeps_what_nobody_reads_is_noticed_and_one_whose_program_reads_is_not(size):
+    """Segments of 2 KB are those that a kernel packs best."""
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
+        sender, _ = server.accept()
+        with sender:
+            sender.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            now, sent = [0.0], 0
+            reading = Reading(lambda: peer_of(sender), lambda: now[0])
+            for reads in (True, False):
+                for _ in range(6 if reads else 8):
+                    for _ in range(10_000 // size):
+                        sent += sender.send(bytes(size))
+                        if reads:
+                            client.recv(1 << 16)
+                    now[0] += 1.5
+                    deadline = time.monotonic() + 1
+                    while (peer := peer_of(sender)) and peer.acknowledged < sent and time.monotonic() < deadline:
+                        time.sleep(0.001)  # acknowledgements may take 40 ms
+                    reading.look()
+                assert (reading.stuck_seconds > STALL_SECONDS) is not reads
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems tell less of a peer")

@@ -20,8 +20,8 @@ DISCONTINUITY, BURST = 1, 4
 LOOK_SECONDS = 0.002
 """The crowd looks so often for what has come. Were it waiting for it, each packet would wake it, at the sender's cost:
 no listener elsewhere costs a server that."""
-PAGE_DELAY = 0.08
-"""The first of the five 20 ms packets in an Ogg page waits so long for the last."""
+PAGE_DELAY = 0.06
+"""The first of the four 20 ms packets in an Ogg page waits so long for the last."""
 
 
 def _hello(codec: str) -> bytes:
@@ -279,7 +279,7 @@ class Crowd:
 
         A frame of a WebSocket is due when its samples were handed to the server. Where Ogg's counting began is not
         told, so that the earliest page of all stands for punctuality; what counts is a page's oldest packet, which
-        waited 80 ms for the youngest.
+        waited 60 ms for the youngest of its page.
         """
         if self.frames and self._began is not None:
             return percentiles([1000 * (at - self._began) for at in self.frames])
