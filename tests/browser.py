@@ -1,10 +1,11 @@
-"""Headless Chromium over its DevTools protocol: just what the tests of the page need."""
+"""Headless browsers, as far as the tests of the page need them: Chromium by its DevTools, Firefox by WebDriver BiDi."""
 
 from __future__ import annotations
 
 import base64
 import contextlib
 import json
+import os
 import pathlib
 import shutil
 import subprocess
@@ -30,7 +31,34 @@ FLAGS = (
 )
 
 
-class Browser:
+MIDDLE = """(() => {
+    const element = document.querySelector(%s);
+    element.scrollIntoView({block: "center"});
+    const box = element.getBoundingClientRect();
+    return [box.x + box.width / 2, box.y + box.height / 2];
+})()"""
+"""Where to click on an element."""
+
+
+class Waiting:
+    """What pages of all browsers have in common."""
+
+    def evaluate(self, script: str) -> Any:
+        """The value of an expression in the page; promises are awaited."""
+        raise NotImplementedError
+
+    def wait(self, script: str, seconds: float = 15.0) -> Any:
+        """Waits for an expression to become true, and returns it."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            with contextlib.suppress(RuntimeError):
+                if value := self.evaluate(script):
+                    return value
+            time.sleep(0.05)
+        raise AssertionError(f"never came true: {script}; facts: {self.evaluate('JSON.stringify(window.ambient)')}")
+
+
+class Browser(Waiting):
     """One page of a browser."""
 
     def __init__(self, connection: ClientConnection) -> None:
@@ -65,23 +93,9 @@ class Browser:
         self.call("Page.navigate", url=url)
         self.wait("document.readyState === 'complete'")
 
-    def wait(self, script: str, seconds: float = 15.0) -> Any:
-        """Waits for an expression to become true, and returns it."""
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
-            with contextlib.suppress(RuntimeError):
-                if value := self.evaluate(script):
-                    return value
-            time.sleep(0.05)
-        raise AssertionError(f"never came true: {script}; facts: {self.evaluate('JSON.stringify(window.ambient)')}")
-
     def click(self, selector: str) -> None:
         """Clicks with the mouse, which counts as a gesture."""
-        x, y = self.evaluate(
-            f"(() => {{ const e = document.querySelector({json.dumps(selector)});"
-            + " e.scrollIntoView({block: 'center'});"
-            + " const r = e.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]; })()"
-        )
+        x, y = self.evaluate(MIDDLE % json.dumps(selector))
         for kind in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 
@@ -142,6 +156,89 @@ def chromium(*more_flags: str) -> Iterator[Browser]:
             process.wait(5)
         process.kill()
         shutil.rmtree(profile, ignore_errors=True)
+
+
+class Firefox(Waiting):
+    """A page of Firefox: WebDriver BiDi (W3C), which it speaks without a driver."""
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self._connection = connection
+        self._number = 0
+        self.call("session.new", capabilities={})
+        self._context = self.call("browsingContext.getTree")["contexts"][0]["context"]
+
+    def call(self, method: str, **params: Any) -> Any:
+        """One command, and its result."""
+        self._number += 1
+        self._connection.send(json.dumps({"id": self._number, "method": method, "params": params}))
+        while (answer := json.loads(self._connection.recv(timeout=30))).get("id") != self._number:
+            pass
+        if answer["type"] == "error":
+            raise RuntimeError(f"{method}: {answer['message']}")
+        return answer["result"]
+
+    def evaluate(self, script: str) -> Any:
+        found = self.call(
+            "script.evaluate",
+            expression=f"(async () => JSON.stringify((await ({script})) ?? null))()",
+            awaitPromise=True,
+            target={"context": self._context},
+        )
+        if found["type"] == "exception":
+            raise RuntimeError(f"{script}: {found['exceptionDetails']['text']}")
+        return json.loads(found["result"]["value"])
+
+    def open(self, url: str) -> None:
+        """Goes to a page."""
+        self.call("browsingContext.navigate", context=self._context, url=url, wait="complete")
+
+    def click(self, selector: str) -> None:
+        """Clicks with the mouse, which counts as a gesture."""
+        x, y = self.evaluate(MIDDLE % json.dumps(selector))
+        moves = [{"type": "pointerMove", "x": int(x), "y": int(y)}]
+        moves += [{"type": kind, "button": 0} for kind in ("pointerDown", "pointerUp")]
+        mouse = {"type": "pointer", "id": "mouse", "actions": moves}
+        self.call("input.performActions", context=self._context, actions=[mouse])
+
+
+@contextlib.contextmanager
+def firefox() -> Iterator[Firefox]:
+    """A fresh browser with an empty profile, and a sound card that is none: without one it does not begin to play."""
+    with tempfile.TemporaryDirectory(prefix="ambient-browser-", ignore_cleanup_errors=True) as name:
+        folder = pathlib.Path(name)
+        sound, log = folder / "sound", folder / "log"
+        environment = os.environ | {"PULSE_SERVER": f"unix:{sound}", "XDG_RUNTIME_DIR": name, "HOME": name}
+        modules = ("module-null-sink", f"module-native-protocol-unix auth-anonymous=1 socket={sound}")
+        card = subprocess.Popen(
+            ["pulseaudio", "-n", "--daemonize=no", "--exit-idle-time=-1", *(f"--load={module}" for module in modules)],
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        with log.open("w") as out, _ended(card):
+            _until(sound.exists, card)
+            program = shutil.which("firefox-esr") or "firefox"
+            command = [program, "--headless", "--no-remote", "--remote-debugging-port", "0", "--profile", name]
+            process = subprocess.Popen([*command, "about:blank"], env=environment, stdout=out, stderr=out)
+            with _ended(process):
+                said = "WebDriver BiDi listening on "
+                _until(lambda: said in log.read_text(), process)
+                address = log.read_text().partition(said)[2].split()[0]
+                with connect(f"{address}/session", max_size=None, compression=None, ping_interval=None) as connection:
+                    yield Firefox(connection)
+
+
+@contextlib.contextmanager
+def _ended(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """A process that is over afterwards."""
+    try:
+        yield
+    finally:
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(5)
+        process.kill()
+        process.wait()
 
 
 def _until(true: Callable[[], bool], process: subprocess.Popen[bytes], seconds: float = 30.0) -> None:

@@ -10,6 +10,7 @@ import pytest
 TOOLS = {
     "ffmpeg": ("ffmpeg", "ffprobe"),
     "browser": ("chromium",),
+    "firefox": ("firefox-esr", "pulseaudio"),
     "icecast": ("icecast2", "ffmpeg", "ffprobe"),
     "mosquitto": ("mosquitto", "mosquitto_passwd"),
 }

@@ -1,0 +1,44 @@
+"""The listening page in Firefox: another engine, another audio graph."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from browser import firefox
+from test_page import Stage, soft_noise
+
+from ambient.messages import RATE
+from ambient.testing import PacedSource
+
+pytestmark = [pytest.mark.firefox, pytest.mark.slow]
+
+
+def test_firefox_plays_in_real_time_without_gaps_and_steers():
+    with firefox() as browser:
+        stage = Stage(browser)
+        try:
+            with PacedSource(stage.hub, soft_noise):
+                browser.open(stage.server.url)
+                browser.wait("ambient.connected")
+                began = time.monotonic()
+                browser.click("#play")
+                browser.wait("ambient.rms > 0.01", 10)
+                assert time.monotonic() - began < 5.0
+                frames, at = browser.evaluate("[ambient.framesPlayed, performance.now()]")
+                time.sleep(20)
+                later, then = browser.evaluate("[ambient.framesPlayed, performance.now()]")
+                # the page hears of what was played ten times a second or so
+                assert (later - frames) / ((then - at) / 1000) == pytest.approx(RATE, rel=0.05)
+                facts = browser.evaluate("ambient")
+                assert (facts["underruns"], facts["gaps"], facts["skips"], facts["reconnects"]) == (0, 0, 0, 0)
+                assert facts["rms"] == pytest.approx(0.03, rel=0.2)
+                browser.wait("document.querySelectorAll('#layers li').length === 3")
+                browser.wait("document.querySelector('#diagram svg text').textContent === 'calm'")
+                browser.wait("document.querySelectorAll('#events button').length > 0")
+                browser.click("#events button")
+                stage.until(lambda: bool(stage.control.fired))
+                browser.click("#play")
+                stage.until(lambda: stage.hub.listeners == 0)
+        finally:
+            stage.server.stop()
