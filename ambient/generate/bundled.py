@@ -33,7 +33,7 @@ from ambient.generate.guidance import projected
 from ambient.generate.prompt import PromptEncoder, Reader
 from ambient.generate.recording import recording, share_of_likes
 from ambient.generate.resemblance import Resemblance, resemblance
-from ambient.generate.seam import ease_seam
+from ambient.generate.seam import ease_seam, share_at_seam
 from ambient.generate.ways import Way, Ways, ways_of
 from ambient.messages import Clip, ClipFailure, ClipRequest, PromptMix, Tail, likes
 
@@ -244,8 +244,9 @@ class BundledBackend(BatchedBackend):
         """Takes back part of what lies farther from the prompt's usual mean than recordings do. Each clip continues the
         one before: without this, small errors of level and colour would add up.
 
-        All that is new is moved alike. Ramped in behind the tail, it would be a step at every seam: the model goes
-        from what it kept, which was moved, straight to where it lies by itself.
+        Where the model jumps at the seam back to where it lies by itself, all that is new is moved alike, which undoes
+        the jump; where it goes on from what it kept, that would be a step, and the move begins at the seam with
+        nothing. Mostly it is something between the two: what leaves the smallest step.
         """
         mean, spread = (torch.stack(u).to(x) for u in zip(*(self._usual(r.prompt) for r in batch), strict=True))
         begin, end = (
@@ -260,4 +261,11 @@ class BundledBackend(BatchedBackend):
         here = (x * new).sum(2) / new.sum(2).clamp_min(1) - mean
         excess = here - here.clamp(-_STRAY * spread, _STRAY * spread)
         beds = torch.tensor([not r.one_shot for r in batch], device=x.device)[:, None]
-        return x - _PULL * (excess * beds)[:, :, None] * new
+        pull = _PULL * excess * beds
+        at_seam = torch.ones(len(batch), 1, device=x.device)
+        for i, request in enumerate(batch):
+            if request.tail is not None and request.head is None:
+                clip, move, usual = (a.cpu().numpy() for a in (x[i], pull[i], spread[i]))
+                at_seam[i] = share_at_seam(clip, move, usual, request.tail.latents)
+        risen = ((frame - begin) / (end - begin)).clamp(0, 1)
+        return x - pull[:, :, None] * (at_seam + (1 - at_seam) * risen)[:, None] * new

@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["ease_seam"]
+__all__ = ["ease_seam", "share_at_seam"]
 
 SIDE_FRAMES = 14
 """Latent frames on either side that are averaged: 1.1 s."""
@@ -45,3 +45,24 @@ def ease_seam(latents: npt.NDArray[np.float32], kept: int) -> npt.NDArray[np.flo
     out = latents.copy()
     out[:, kept:] -= (surplus[:, None] * weight).astype(np.float32)
     return out
+
+
+def share_at_seam(
+    latents: npt.NDArray[np.float32],
+    move: npt.NDArray[np.float32],
+    spread: npt.NDArray[np.float32],
+    tail: npt.NDArray[np.float16],
+) -> float:
+    """How much of a move to begin with, 0 to 1: what leaves the smallest step at the seam, by weighted least squares.
+
+    ``latents`` ``(channels, frames)``, whose first are in the place of ``tail`` ``(channels, kept)``; what follows them
+    is to be moved by ``-move`` ``(channels,)``, in time. Each channel counts by its usual ``spread``.
+    """
+    kept = tail.shape[1]
+    before = tail[:, -SIDE_FRAMES:].astype(np.float64).mean(1)
+    after = latents[:, kept : kept + SIDE_FRAMES].astype(np.float64)
+    weighed = move.astype(np.float64) / np.square(spread, dtype=np.float64).clip(1e-12)
+    scale = float(weighed @ move)
+    if not after.shape[1] or scale <= 0:
+        return 1.0
+    return float(np.clip(weighed @ (after.mean(1) - before) / scale, 0.0, 1.0))
