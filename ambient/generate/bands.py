@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-__all__ = ["BANDS", "HOP", "RATE", "STACK", "WINDOW", "analyse", "band_centres", "band_filters"]
+__all__ = ["BANDS", "HOP", "RATE", "STACK", "WINDOW", "analyse", "band_centres", "band_filters", "band_widths"]
 
 RATE = 48_000
 WINDOW = 1024
@@ -30,15 +30,25 @@ def band_centres() -> npt.NDArray[np.float64]:
     return np.asarray(np.minimum(centres, RATE / 2 - 1), np.float64)
 
 
-def band_filters() -> torch.Tensor:
-    """Triangular filters, each summing to 1, shape ``(WINDOW // 2 + 1, BANDS)``: band powers are mean densities."""
+def _triangles() -> npt.NDArray[np.float64]:
+    """Triangles that add up to 1 in every bin between the outermost bands' centres, ``(WINDOW // 2 + 1, BANDS)``."""
     centres = band_centres()
     bins = np.arange(WINDOW // 2 + 1) * RATE / WINDOW
     low, middle, high = centres[:-2], centres[1:-1], centres[2:]
     rising = (bins[:, None] - low) / (middle - low)
     falling = (high - bins[:, None]) / (high - middle)
-    filters = np.maximum(0.0, np.minimum(rising, falling))
+    return np.asarray(np.maximum(0.0, np.minimum(rising, falling)), np.float64)
+
+
+def band_filters() -> torch.Tensor:
+    """Triangular filters, each summing to 1, shape ``(WINDOW // 2 + 1, BANDS)``: band powers are mean densities."""
+    filters = _triangles()
     return torch.from_numpy((filters / np.maximum(filters.sum(0), 1e-9)).astype(np.float32))
+
+
+def band_widths() -> npt.NDArray[np.float32]:
+    """Bins that each band stands for, shape ``(BANDS,)``: the sum of densities times widths is that over all bins."""
+    return _triangles().sum(0).astype(np.float32)
 
 
 def analyse(mid_side: torch.Tensor, filters: torch.Tensor) -> torch.Tensor:

@@ -33,7 +33,7 @@ from ambient.generate.guidance import projected
 from ambient.generate.prompt import PromptEncoder, Reader
 from ambient.generate.recording import recording, share_of_likes
 from ambient.generate.resemblance import Resemblance, resemblance
-from ambient.generate.seam import ease_seam, share_at_seam
+from ambient.generate.seam import natural_seam, share_at_seam
 from ambient.generate.ways import Way, Ways, ways_of
 from ambient.messages import Clip, ClipFailure, ClipRequest, PromptMix, Tail, likes
 
@@ -45,6 +45,8 @@ _AVOID = 0.7
 """Guidance beyond 1 for a clip with a negative prompt, where the model needs none otherwise."""
 _PULL = 0.5
 """Share of what strays farther that is taken back in one clip."""
+_BEYOND = 2
+"""Latent frames that are painted after the end of a clip and left out: in its last ones a clip sinks, as if all ended."""
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 _Model = TypeVar("_Model", bound=nn.Module)
 
@@ -107,6 +109,7 @@ class BundledBackend(BatchedBackend):
         self._transformer = _load(StableAudio3DiTModel, folder / "transformer", device)
         self._run = Ways(self._transformer)
         self._codec = _load(AmbienceCodec, folder / "codec", device)
+        self._weights = self._codec.latent_decibels()
         encoder = _load(PromptEncoder, folder / "prompt_encoder", "cpu")
         self._encoder = encoder
         self._resembled = lru_cache(maxsize=16)(self._resembled_once)
@@ -132,12 +135,6 @@ class BundledBackend(BatchedBackend):
         asked = batch
         batch = [self._led(request) for request in asked]
         z = self._sample(batch, steps).cpu().numpy()
-        for i, request in enumerate(batch):
-            kept = request.tail.kept if request.tail else 0
-            if request.tail is not None:
-                z[i] = ease_seam(z[i], kept)
-            if request.head is not None:  # the other seam, as time runs backwards
-                z[i, :, kept:] = ease_seam(z[i, :, kept:][:, ::-1], request.head.kept)[:, ::-1]
         self.on_step()
         stored = z.astype(np.float16)
         for i, request in enumerate(batch):
@@ -163,8 +160,13 @@ class BundledBackend(BatchedBackend):
         return answers
 
     def _sample(self, batch: list[ClipRequest], steps: int) -> Tensor:
-        """Latents ``(batch, channels, frames)`` of requests of one length."""
-        shape = (self._info.latent_channels, batch[0].latent_frames)
+        """Latents ``(batch, channels, frames)`` of requests of one length.
+
+        After every step the seams of the clip that it would become are mended (:func:`natural_seam`), so that the steps
+        behind it paint what fits to that.
+        """
+        frames = batch[0].latent_frames
+        shape = (self._info.latent_channels, frames + _BEYOND)
         noise = torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(r.seed)) for r in batch])
         known, mask = torch.zeros(len(batch), *shape), torch.zeros(len(batch), 1, shape[1])
         for i, request in enumerate(batch):
@@ -172,8 +174,10 @@ class BundledBackend(BatchedBackend):
                 known[i, :, : request.tail.kept] = torch.from_numpy(request.tail.latents.astype(np.float32))
                 mask[i, :, : request.tail.kept] = 1.0
             if request.head is not None:
-                known[i, :, -request.head.kept :] = torch.from_numpy(request.head.latents.astype(np.float32))
-                mask[i, :, -request.head.kept :] = 1.0
+                known[i, :, frames - request.head.kept : frames] = torch.from_numpy(
+                    request.head.latents.astype(np.float32)
+                )
+                mask[i, :, frames - request.head.kept : frames] = 1.0
         one_shot = torch.tensor([float(r.one_shot) for r in batch])
         wanted = condition(torch.stack([self._meaning(r.prompt) for r in batch]), one_shot)
         avoided = condition(torch.stack([self._reader.text(r.prompt.avoid) for r in batch]), one_shot)
@@ -206,8 +210,26 @@ class BundledBackend(BatchedBackend):
                 flow = projected(x, sigma, towards, away, guidance, 1 - mask)
             else:
                 flow = velocity(self._run, x, level, wanted, known, mask)
+            ahead = torch.where(mask > 0, known, x - sigma * flow)
             x = scheduler.step(flow, timestep, x, return_dict=False)[0]
-        return torch.where(mask > 0, known, self._anchored(batch, x))
+            if i + 1 < steps:
+                x = x + (1 - scheduler.sigmas[i + 1]) * (self._mended(batch, ahead) - ahead)
+        x, known, mask = (a[:, :, :frames] for a in (x, known, mask))
+        return self._mended(batch, torch.where(mask > 0, known, self._anchored(batch, x)))
+
+    def _mended(self, batch: list[ClipRequest], x: Tensor) -> Tensor:
+        """Latents ``(batch, channels, frames)`` with seams as large as the sounds' own steps."""
+        if all(r.tail is None and r.head is None for r in batch):
+            return x
+        z = x.cpu().numpy().copy()
+        for i, request in enumerate(batch):
+            kept, end = request.tail.kept if request.tail else 0, request.latent_frames
+            if request.tail is not None:
+                z[i, :, :end] = natural_seam(z[i, :, :end], kept, self._weights, request.seed)
+            if request.head is not None:  # the other seam, as time runs backwards
+                back = z[i, :, kept:end][:, ::-1]
+                z[i, :, kept:end] = natural_seam(back, request.head.kept, self._weights, request.seed + 1)[:, ::-1]
+        return torch.from_numpy(z).to(x)
 
     def _resembled_once(self, part: str) -> Resemblance:
         found = resemblance(recording(part), self._codec.cpu(), self._encoder)

@@ -8,8 +8,12 @@ how much through a 4 ms window with a shape in time of its own (drops, crackle, 
 the fast texture of a sound, is drawn at random as they describe it: how much the level of each band flickers, at
 three speeds, by itself or together with all others (McDermott and Simoncelli 2011 on sound textures).
 
-The noise depends on a seed and the absolute position on the timeline only: two decodes of the same latents coincide
-sample for sample, except within ``EDGE_LATENTS`` of either end of a clip.
+What rings (bells, hoots, hums) would be breathy as noise. A second small network tells how much of every band is a tone
+and where in the band it lies; that share is sounded by a bank of oscillators instead of noise (sinusoids plus noise,
+after Serra and Smith 1990).
+
+Noise and the phases of the oscillators depend on a seed and the absolute position on the timeline only: two decodes of
+the same latents coincide sample for sample, except within ``EDGE_LATENTS`` of either end of a clip.
 """
 
 from __future__ import annotations
@@ -27,6 +31,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ambient.generate.bands import BANDS, HOP, RATE, STACK, WINDOW, analyse, band_centres, band_filters
+from ambient.generate.tones import REST, Tones, position_phases, ringing, tone_lines
 
 __all__ = [
     "EDGE_LATENTS",
@@ -41,7 +46,7 @@ __all__ = [
 FRAME = HOP * STACK
 """Samples in a latent frame: 3,840."""
 EDGE_LATENTS = 2
-"""Reach of the decoder: its convolutions span ±22 hops, its windows ±3, together under two latent frames."""
+"""Reach of the decoder: its convolutions span ±24 hops, its windows ±3, together under two latent frames."""
 SHORT = 192
 SHORT_HOP = 48
 SLOTS = HOP // SHORT_HOP
@@ -156,6 +161,7 @@ class AmbienceCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers
         latent_dim: int = 64,
         hidden: int = 160,
         refined: bool = True,
+        tones: bool = False,
     ) -> None:
         super().__init__()
         width = STACK * 2 * BANDS
@@ -163,6 +169,7 @@ class AmbienceCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers
         self.encoder = nn.Parameter(torch.zeros(width, latent_dim), requires_grad=False)
         self.decoder = nn.Parameter(torch.zeros(latent_dim, width), requires_grad=False)
         self.refiner = _Refiner(latent_dim, hidden)
+        self.tonal = Tones(latent_dim) if tones else None
         self.register_buffer("filters", band_filters(), persistent=False)
         self.register_buffer("to_long", _interpolation(WINDOW // 2 + 1, WINDOW), persistent=False)
         self.register_buffer("to_short", _interpolation(SHORT // 2 + 1, SHORT), persistent=False)
@@ -186,6 +193,10 @@ class AmbienceCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers
         stacked = latents.transpose(1, 2) @ self.decoder + self.mean
         return stacked.reshape(len(latents), -1, 2 * BANDS).transpose(1, 2)
 
+    def latent_decibels(self) -> NDArray[np.float32]:
+        """How much a unit of each latent direction is, decibels of band power, rms over bands, ``(latent_dim,)``."""
+        return (self.decoder.square().mean(1).sqrt() * (10 / np.log(10))).cpu().numpy()
+
     def decode(
         self, latents: Tensor, start_frames: Sequence[int] | None = None, noise_seeds: Sequence[int] | None = None
     ) -> Decoded:
@@ -199,12 +210,13 @@ class AmbienceCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers
         flicker = np.stack(
             [position_flicker(seed, start // FRAME, count) for seed, start in zip(seeds, starts, strict=True)]
         )
-        into = latents.device
-        return Decoded(self.synthesise(latents, torch.from_numpy(noise).to(into), torch.from_numpy(flicker).to(into)))
+        phases = np.stack([position_phases(seed, start) for seed, start in zip(seeds, starts, strict=True)])
+        random = (torch.from_numpy(x).to(latents.device) for x in (noise, flicker, phases))
+        return Decoded(self.synthesise(latents, *random))
 
-    def synthesise(self, latents: Tensor, noise: Tensor, flicker: Tensor) -> Tensor:
-        """Sound ``(batch, 2, samples)`` from latents, white noise ``(batch, 2, samples)`` (for mid and side) and
-        ``flicker`` ``(batch, speeds, 1 + GROUPS, slots)``."""
+    def synthesise(self, latents: Tensor, noise: Tensor, flicker: Tensor, phases: Tensor) -> Tensor:
+        """Sound ``(batch, 2, samples)`` from latents, white noise ``(batch, 2, samples)`` (for mid and side),
+        ``flicker`` ``(batch, speeds, 1 + GROUPS, slots)`` and ``phases`` ``(batch, 2, LINES // 2 + 1)`` of the tones."""
         batch, hops = len(latents), latents.shape[2] * STACK
         bands = self.envelope(latents)
         slow = latents.repeat_interleave(STACK, dim=2)
@@ -214,12 +226,19 @@ class AmbienceCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers
         share = (share.reshape(batch, 2, BANDS, hops) + self.lean[:, None]).reshape(batch * 2, BANDS, hops)
         shape = shape.reshape(batch * 2, GROUPS, SLOTS, hops)
         shape = shape - torch.logsumexp(shape, 2, keepdim=True) + np.log(SLOTS)  # mean power in the hop stays
-        white = noise.reshape(batch * 2, -1)
+        white, lines = noise.reshape(batch * 2, -1), None
+        if self.tonal is not None:
+            logits, offset = (x.flatten(0, 1) for x in self.tonal(bands, latents))
+            ring = ringing(logits)
+            lines = tone_lines(
+                bands.reshape_as(power).exp() * ring, offset.repeat_interleave(REST, -1), phases.flatten(0, 1)
+            )
+            power = power + torch.log1p(-ring.clamp_max(0.999))
         if self.config.refined:
             moving = self._flicker(functional.softplus(depth - 3.0), flicker)
             power = power + torch.einsum("ngh,gb->nbh", moving.mean(2), self.groups)
             shape = shape + moving - moving.mean(2, keepdim=True)
-        steady = self._steady(power + functional.logsigmoid(-share), white)
+        steady = self._steady(power + functional.logsigmoid(-share), white, lines)
         if self.config.refined:
             steady = steady + self._sharp(power + functional.logsigmoid(share), shape, white)
         mid, side = steady.reshape(batch, 2, -1).unbind(1)
@@ -233,10 +252,11 @@ class AmbienceCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers
         moving = (depth[:, :, 0] * field[:, :, :, :1] + depth[:, :, 1] * field[:, :, :, 1:]).sum(2)
         return moving.reshape(batch * 2, GROUPS, SLOTS, hops).clamp(-9.0, 4.0)
 
-    def _steady(self, power: Tensor, white: Tensor) -> Tensor:
-        """Filters noise through the long window: ``power`` (N, BANDS, hops) of natural logarithms."""
+    def _steady(self, power: Tensor, white: Tensor, lines: Callable[[int, int], Tensor] | None) -> Tensor:
+        """Filters noise through the long window, ``power`` (N, BANDS, hops) of natural logarithms; adds the spectra of
+        the tones."""
         log_power = power.transpose(1, 2)
-        return _filtered(white, WINDOW, HOP, lambda a, b: torch.exp(0.5 * (log_power[:, a:b] @ self.to_long)))
+        return _filtered(white, WINDOW, HOP, lambda a, b: torch.exp(0.5 * (log_power[:, a:b] @ self.to_long)), lines)
 
     def _sharp(self, power: Tensor, shape: Tensor, white: Tensor) -> Tensor:
         """Filters noise through the short window; ``shape`` (N, GROUPS, SLOTS, hops) forms it within each hop."""
@@ -252,11 +272,18 @@ class AmbienceCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers
         return _filtered(-white.roll(FRAME // 2 + 7, 1), SHORT, SHORT_HOP, gain)
 
 
-def _filtered(white: Tensor, size: int, hop: int, gain: Callable[[int, int], Tensor]) -> Tensor:
+def _filtered(
+    white: Tensor,
+    size: int,
+    hop: int,
+    gain: Callable[[int, int], Tensor],
+    lines: Callable[[int, int], Tensor] | None = None,
+) -> Tensor:
     """Filters noise ``(N, samples)`` frame by frame, windowed before and after, and adds up what overlaps.
 
-    ``gain(first, last)``: amplitudes ``(N, last - first, size // 2 + 1)`` of the frames from ``first`` to ``last``. In
-    chunks that stay in the processor's cache: memory, not arithmetic, is what this costs.
+    ``gain(first, last)``: amplitudes ``(N, last - first, size // 2 + 1)`` of the frames from ``first`` to ``last``;
+    ``lines``: spectra of the same shape to be added. In chunks that stay in the processor's cache: memory, not
+    arithmetic, is what this costs.
     """
     length, count = white.shape[1], white.shape[1] // hop
     left = size // 2 - hop // 2
@@ -267,8 +294,10 @@ def _filtered(white: Tensor, size: int, hop: int, gain: Callable[[int, int], Ten
     for first in range(0, count, chunk):
         last = min(count, first + chunk)
         part = slice(first * hop, (last - 1) * hop + size)
-        frames = torch.fft.rfft(padded[:, part].unfold(-1, size, hop) * window)
-        frames = torch.fft.irfft(frames * gain(first, last), n=size) * window
+        frames = torch.fft.rfft(padded[:, part].unfold(-1, size, hop) * window) * gain(first, last)
+        if lines is not None:
+            frames = frames + lines(first, last)
+        frames = torch.fft.irfft(frames, n=size) * window
         out[:, part] += _folded(frames, hop)
     return (out / torch.from_numpy(_weight(size, hop, count)).to(out))[:, left : left + length]
 

@@ -1,12 +1,14 @@
-"""Eases the seam between what a clip keeps and what it paints.
+"""The seam between what a clip keeps and what it paints: as large a step as the sound itself makes, no larger, no smaller.
 
-A model that paints onwards still tends to change colour, level or width by a decibel or two in the very frame in
-which the new begins, and ears are good at steps. The latents of a linear codec are coordinates of log band powers,
-so a step of the average latents *is* that step of colour; it is taken back at the seam and given again slowly.
+A model that paints onwards tends to jump back to where it lies by itself, by a decibel or two of level and colour in the
+very frame in which the new begins, and ears are good at steps. But no step at all would be as strange: wind and surf rise
+and fall from half a second to the next. The latents of a linear codec are coordinates of log band powers, so a step of the
+average latents *is* that step of colour. Where it is larger than those that the sound makes elsewhere, another is put in
+its place that is drawn like them: a random sum of the steps between neighbouring stretches of the clip itself, which has
+their size and their colour. What is changed returns slowly.
 
-Only what is more than natural is taken back. Sparse sounds (birds, drops) differ from second to second anyway; there
-the difference of two averages says nothing, and holding on to it would smear a chirp into a tone. In each latent
-direction the step may therefore be as large as the standard deviation of such a difference within the sound itself.
+Sparse sounds (birds, drops) differ from moment to moment anyway; there the model's own step is within what is natural, and
+stays. Holding on to it would smear a chirp into a tone.
 """
 
 from __future__ import annotations
@@ -14,37 +16,66 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["ease_seam", "share_at_seam"]
+__all__ = ["natural_seam", "share_at_seam"]
 
-SIDE_FRAMES = 14
-"""Latent frames on either side that are averaged: 1.1 s."""
-RELEASE_FRAMES = 44
-"""Over which the clip returns to its own colour: 3.5 s."""
-CORRELATED = 2.5
-"""Neighbouring latent frames are alike: so many of them count as one independent one."""
+SCALES = ((6, 44), (2, 8))
+"""Latent frames of the stretches on either side that are compared, and those over which a change returns: steps between
+halves of a second return over 3.5 s, those between sixths over 0.6 s."""
+LEAST = 18
+"""New frames from which there is enough to learn steps from."""
+AROUND = 14
+"""Latent frames on either side of a seam by which a move is begun: 1.1 s."""
+DENSE, SPARSE = 2.5, 3.5
+"""Usual steps, decibels, up to which a sound is dense and from which it is sparse."""
+USUAL, TOO_LARGE = 1.0, 2.0
+"""In sparse sounds a step of up to so many times the usual size stays; from so many on another takes its place."""
+
+Latents = npt.NDArray[np.float32]
 
 
-def ease_seam(latents: npt.NDArray[np.float32], kept: int) -> npt.NDArray[np.float32]:
-    """Latents ``(channels, frames)`` whose frames from ``kept`` on begin in the colour of those before.
+def natural_seam(latents: Latents, kept: int, weights: Latents, seed: int) -> Latents:
+    """Latents ``(channels, frames)`` whose frames from ``kept`` on begin with a step such as the sound itself makes.
 
-    The kept frames are not touched. Clips with fewer than four kept or new frames come back as they are.
+    ``weights`` ``(channels,)``: how many decibels, rms over the bands, a unit of each direction is. ``seed``: of
+    the step that is drawn. The kept frames are not touched. Clips with fewer than four kept or LEAST new frames come back
+    as they are.
     """
-    frames = latents.shape[1]
-    new = frames - kept
-    if kept < 4 or new < 4:
+    new = latents.shape[1] - kept
+    if kept < SCALES[0][0] or new < LEAST:
         return latents
-    before = latents[:, max(0, kept - SIDE_FRAMES) : kept].astype(np.float64)
-    after = latents[:, kept : kept + SIDE_FRAMES].astype(np.float64)
-    step = after.mean(1) - before.mean(1)
-    independent = [max(1.5, x.shape[1] / CORRELATED) for x in (before, after)]
-    natural = np.sqrt(before.var(1) / independent[0] + after.var(1) / independent[1])
-    surplus = step - np.clip(step, -natural, natural)
-    release = min(RELEASE_FRAMES, new)
-    t = np.minimum(1.0, np.arange(new) / release)
-    weight = 0.5 + 0.5 * np.cos(np.pi * t)
     out = latents.copy()
-    out[:, kept:] -= (surplus[:, None] * weight).astype(np.float32)
+    for side, release in SCALES:
+        step = out[:, kept : kept + side].mean(1) - out[:, kept - side : kept].mean(1)
+        steps, before = _steps(out[:, kept:], side), _steps(out[:, :kept], side)
+        usual = _power(steps, weights)
+        # half-way to a clip its details are not there yet, in what is kept they are
+        largest = max(usual, _power(before, weights))
+        if largest <= 0:
+            continue
+        size = np.sqrt(_power(step[:, None], weights) / largest)
+        share = np.clip((size - USUAL) / (TOO_LARGE - USUAL), 0.0, 1.0)
+        if side == SCALES[0][0]:
+            share = max(share, np.clip((SPARSE - np.sqrt(largest)) / (SPARSE - DENSE), 0.0, 1.0))
+        if not share:
+            continue
+        drawn = steps @ np.random.default_rng([seed, side]).standard_normal(steps.shape[1])
+        drawn *= np.sqrt(max(largest / max(usual, 1e-12), 1.0) / steps.shape[1])
+        weight = 0.5 + 0.5 * np.cos(np.pi * np.minimum(1.0, np.arange(new) / min(release, new)))
+        out[:, kept:] -= (share * (step - drawn)[:, None] * weight).astype(np.float32)
     return out
+
+
+def _steps(latents: Latents, side: int) -> npt.NDArray[np.float64]:
+    """Differences of the means of all neighbouring stretches of ``side`` frames, less their mean, ``(channels, count)``."""
+    sums = np.cumsum(np.pad(latents, ((0, 0), (1, 0))), 1, dtype=np.float64)
+    means = (sums[:, side:] - sums[:, :-side]) / side
+    steps = means[:, side:] - means[:, :-side]
+    return np.asarray(steps - (steps.mean(1, keepdims=True) if steps.shape[1] else 0))
+
+
+def _power(steps: npt.NDArray[np.floating], weights: Latents) -> float:
+    """Mean square of steps ``(channels, count)``, weighted; 0 of none."""
+    return float((np.square(weights[:, None] * steps)).sum() / max(1, steps.shape[1]))
 
 
 def share_at_seam(
@@ -59,8 +90,8 @@ def share_at_seam(
     is to be moved by ``-move`` ``(channels,)``, in time. Each channel counts by its usual ``spread``.
     """
     kept = tail.shape[1]
-    before = tail[:, -SIDE_FRAMES:].astype(np.float64).mean(1)
-    after = latents[:, kept : kept + SIDE_FRAMES].astype(np.float64)
+    before = tail[:, -AROUND:].astype(np.float64).mean(1)
+    after = latents[:, kept : kept + AROUND].astype(np.float64)
     weighed = move.astype(np.float64) / np.square(spread, dtype=np.float64).clip(1e-12)
     scale = float(weighed @ move)
     if not after.shape[1] or scale <= 0:

@@ -1,4 +1,4 @@
-"""The seam between kept and new latents: steps go, fluctuation stays."""
+"""The seam between kept and new latents: a step of the size that the sound itself makes, no larger, no smaller."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ambient.generate.seam import RELEASE_FRAMES, ease_seam, share_at_seam
+from ambient.generate.seam import LEAST, SCALES, natural_seam, share_at_seam
 
 
 def steady(kept: int, new: int, step: float, seed: int = 0, spread: float = 0.2) -> np.ndarray:
@@ -15,40 +15,68 @@ def steady(kept: int, new: int, step: float, seed: int = 0, spread: float = 0.2)
     return z
 
 
-def test_a_step_of_colour_becomes_a_slow_return() -> None:
-    z = steady(20, 100, 2.0)
-    eased = ease_seam(z, 20)
-    at_once = eased[:, 20:30].mean() - eased[:, 10:20].mean()
-    assert abs(at_once) < 0.25  # it was 2
-    np.testing.assert_array_equal(eased[:, :20], z[:, :20])
-    np.testing.assert_array_equal(eased[:, 20 + RELEASE_FRAMES :], z[:, 20 + RELEASE_FRAMES :])
-    means = eased.mean(0)
-    assert np.abs(np.diff(means)).max() < 0.5  # no new step anywhere
+ONES = np.ones(8, np.float32)
+RELEASE = max(release for _, release in SCALES)
 
 
-def test_what_fluctuates_by_itself_is_left_alone() -> None:
-    random = np.random.default_rng(1)
+def step(z: np.ndarray, kept: int, side: int = 4) -> np.ndarray:
+    return np.asarray(z[:, kept : kept + side].mean(1) - z[:, kept - side : kept].mean(1))
+
+
+def test_a_jump_becomes_a_step_like_all_others() -> None:
+    """Over many seams the steps have the size that they have elsewhere, and no direction."""
+    found, elsewhere = [], []
+    for seed in range(200):
+        z = steady(28, 100, 1.0, seed)
+        mended = natural_seam(z, 28, ONES, seed)
+        np.testing.assert_array_equal(mended[:, :28], z[:, :28])
+        np.testing.assert_array_equal(mended[:, 28 + RELEASE :], z[:, 28 + RELEASE :])
+        found.append(step(mended, 28))
+        elsewhere.append(step(z, 100))
+    size, usual = np.std(found), np.std(elsewhere)
+    assert 0.7 * usual < size < 1.4 * usual
+    assert abs(np.mean(found)) < 0.25 * usual  # the jump was seven times as large
+
+
+def test_a_step_keeps_the_colour_of_the_sounds_own() -> None:
+    """A sound that only ever moves in one direction does so at its seams too."""
+    random = np.random.default_rng(2)
+    along, across = [], []
+    for seed in range(60):
+        z = np.zeros((8, 128), np.float32)
+        z[0] = random.standard_normal(128)
+        z[1, 28:] += 2.0
+        mended = natural_seam(z, 28, ONES, seed)
+        along.append(step(mended, 28)[0])
+        across.append(np.abs(step(mended, 28)[1:]).max())
+    assert np.std(along) > 0.3
+    assert max(across) < 0.1 * np.std(along)  # what the release itself adds to the steps
+
+
+def test_what_is_sparse_is_left_alone() -> None:
     changed = 0.0
     for seed in range(50):
-        z = steady(20, 80, 0.0, seed, spread=1.0)
-        changed += float(np.abs(ease_seam(z, 20) - z).mean())
+        z = steady(28, 100, 0.0, seed, spread=1.0)
+        changed += float(np.abs(natural_seam(z, 28, 4 * ONES, seed) - z).mean())
     assert changed / 50 < 0.05
-    chirps = np.zeros((8, 100), np.float32)
-    for at in random.integers(0, 98, 12):
+    chirps, random = np.zeros((8, 128), np.float32), np.random.default_rng(1)
+    for at in random.integers(0, 126, 12):
         chirps[:, at : at + 2] = 4.0
-    assert np.abs(ease_seam(chirps, 20) - chirps).max() < 1.0
+    chirps[:, 26:32] = 0.0
+    np.testing.assert_array_equal(natural_seam(chirps, 28, 2 * ONES, 3), chirps)
 
 
 @given(st.integers(0, 60), st.integers(0, 60), st.floats(-5, 5), st.integers(0, 1000))
-def test_kept_frames_never_change_and_steps_never_grow(kept: int, new: int, step: float, seed: int) -> None:
-    z = steady(kept, new, step, seed)
-    eased = ease_seam(z, kept)
-    assert eased.shape == z.shape and np.isfinite(eased).all()
-    np.testing.assert_array_equal(eased[:, :kept], z[:, :kept])
-    if kept >= 14 and new >= 14:
-        before = np.abs(z[:, kept : kept + 4].mean(1) - z[:, kept - 14 : kept].mean(1)).mean()
-        after = np.abs(eased[:, kept : kept + 4].mean(1) - eased[:, kept - 14 : kept].mean(1)).mean()
-        assert after <= before + 0.2
+def test_kept_frames_never_change_and_jumps_never_grow(kept: int, new: int, jump: float, seed: int) -> None:
+    z = steady(kept, new, jump, seed)
+    mended = natural_seam(z, kept, ONES, seed)
+    assert mended.shape == z.shape and np.isfinite(mended).all()
+    np.testing.assert_array_equal(mended[:, :kept], z[:, :kept])
+    np.testing.assert_array_equal(mended, natural_seam(z, kept, ONES, seed))
+    if kept < 4 or new < LEAST:
+        np.testing.assert_array_equal(mended, z)
+    else:
+        assert np.abs(step(mended, kept)).mean() <= np.abs(step(z, kept)).mean() + 0.5
 
 
 @given(st.integers(0, 1000), st.floats(-0.5, 1.5))
@@ -60,13 +88,13 @@ def test_a_move_begins_at_the_seam_with_what_leaves_the_smallest_step(seed: int,
     z[:, 20:] += 0.3 * random.standard_normal((8, 1)).astype(np.float32)
     tail = z[:, :20].astype(np.float16)
 
-    def step(share: float) -> float:
-        left = z[:, 20:34].mean(1) - share * move - tail.astype(np.float32).mean(1)
-        return float(np.square(left / spread).sum())
+    def left(share: float) -> float:
+        rest = z[:, 20:34].mean(1) - share * move - tail.astype(np.float32).mean(1)
+        return float(np.square(rest / spread).sum())
 
     share = share_at_seam(z, move, spread, tail)
     assert 0 <= share <= 1
-    assert step(share) <= min(step(other) for other in np.linspace(0, 1, 21)) + 1e-3
+    assert left(share) <= min(left(other) for other in np.linspace(0, 1, 21)) + 1e-3
 
 
 def test_without_a_move_or_anything_new_all_is_as_it_was() -> None:

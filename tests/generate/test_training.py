@@ -80,6 +80,9 @@ def test_all_stages_and_the_model_they_make(tmp_path: pathlib.Path, capsys: pyte
     )  # fmt: skip
     assert "prepare: 6 sounds" in out
     train(capsys, "codec", work, tmp_path, "--set", "latent_dim=16", "--set", "hidden=8", "--set", "steps=2")
+    tones = ["tones", work, tmp_path, "--set", "latent_dim=16", "--set", "batch=1", "--set", "steps=2"]
+    train(capsys, *tones)
+    assert "'step': 3" in train(capsys, *tones[:-1], "steps=3")  # goes on where it stopped
     train(
         capsys,
         "prompt", work, "--teacher", master, "--seconds", 1,
@@ -113,6 +116,7 @@ def test_all_stages_and_the_model_they_make(tmp_path: pathlib.Path, capsys: pyte
     card = json.loads((tmp_path / "model" / "model_index.json").read_text())
     assert card["_class_name"] == "AmbiencePipeline"
     assert (card["ambient"]["steps"], card["ambient"]["min_steps"], card["ambient"]["guidance"]) == (2, 2, 1.0)
+    assert json.loads((tmp_path / "model" / "codec" / "config.json").read_text())["tones"]
     backend = BundledBackend(str(tmp_path / "model"), threads=1)
     tail = Tail(np.zeros((16, 3), np.float16))
     request = ClipRequest(ClipKey("a", 0), 0, 12, 0, 1, 1, PromptMix.of("rain"), 2, 2.0, tail)

@@ -19,7 +19,7 @@ __all__ = ["OwnEncoder", "adopt"]
 
 
 def adopt(model: pathlib.Path, work: pathlib.Path, settings: dict[str, Any]) -> None:
-    """Writes the parts of ``model`` into ``work`` as the stages would have: linear.npz, codec.pt, prompt.pt,
+    """Writes the parts of ``model`` into ``work`` as the stages would have: linear.npz, codec.pt, tones.pt, prompt.pt,
     tokenizer.json and diffusion.pt (without the optimiser's state, and with the learning rate at its beginning).
 
     ``settings``: those of the diffusion stage, whose sizes must be the model's. Raises SystemExit where a part is
@@ -45,6 +45,10 @@ def adopt(model: pathlib.Path, work: pathlib.Path, settings: dict[str, Any]) -> 
         },
         work / "codec.pt",
     )
+    tonal = {k.removeprefix("tonal."): v for k, v in codec.items() if k.startswith("tonal.")}
+    if tonal:
+        state = {"now": tonal, "best": tonal, "best_loss": float("inf"), "step": 0}
+        torch.save(state, work / "tones.pt")
     known = encoder.pop("prototypes", torch.zeros(0, encoder["positions"].shape[1]))
     np.save(work / "known.npy", known.numpy())
     own = {k: v for k, v in encoder.items() if not k.startswith("usual.")}

@@ -14,10 +14,11 @@ __all__ = ["main"]
 
 SETTINGS = pathlib.Path(__file__).parent / "settings"
 _STORY = """\
-stages, in order (codec, prompt and diffusion may run side by side once prepare is done):
+stages, in order (codec, tones, prompt and diffusion may run side by side once prepare is done):
 
   tools/train prepare recordings/manifest.csv --work out/train
   tools/train codec out/train recordings
+  tools/train tones out/train recordings
   tools/train prompt out/train
   tools/train diffusion out/train --threads 2
   tools/train distil out/train --threads 2
@@ -66,6 +67,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     codec = stage("codec", "the decoder's refinement of the envelope")
     codec.add_argument("recordings", type=pathlib.Path, help="the folder that the manifest lies in")
+    tones = stage("tones", "what of a sound rings, and is sounded by oscillators instead of noise")
+    tones.add_argument("recordings", type=pathlib.Path, help="the folder that the manifest lies in")
     prompt = stage("prompt", "the prompt encoder, by distillation")
     prompt.add_argument("--teacher", help="folder of the sentence transformer")
     prompt.add_argument(
@@ -128,6 +131,10 @@ def main(arguments: list[str] | None = None) -> int:
         from tools.training import codec
 
         codec.train(given.work, given.recordings, settings, threads=given.threads, seconds=given.seconds)
+    elif given.stage == "tones":
+        from tools.training import tones
+
+        tones.train(given.work, given.recordings, settings, threads=given.threads, seconds=given.seconds)
     elif given.stage == "prompt":
         from tools.training import prompt
 

@@ -202,8 +202,8 @@ def picture(work: pathlib.Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    shown = [("codec", "held"), ("prompt", "cosine"), ("diffusion", "loss"), ("distil", "error")]
-    figure, axes = plt.subplots(1, len(shown), figsize=(12, 3.2))
+    shown = [("codec", "held"), ("tones", "held"), ("prompt", "cosine"), ("diffusion", "loss"), ("distil", "error")]
+    figure, axes = plt.subplots(1, len(shown), figsize=(15, 3.2))
     for axis, (stage, key) in zip(axes, shown, strict=True):
         path = work / f"{stage}.jsonl"
         rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []

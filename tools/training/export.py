@@ -34,9 +34,14 @@ def export(work: pathlib.Path, out: pathlib.Path, settings: dict[str, Any]) -> i
         about |= {"steps": steps, "min_steps": min(steps, about["min_steps"]), "guidance": 1.0}
         about["distilled_steps"] = distilled["step"]
     refined = torch.load(work / "codec.pt", weights_only=False, map_location="cpu")
-    codec = AmbienceCodec(latent_dim=refined["settings"]["latent_dim"], hidden=refined["settings"]["hidden"])
+    rings = work / "tones.pt"
+    codec = AmbienceCodec(
+        latent_dim=refined["settings"]["latent_dim"], hidden=refined["settings"]["hidden"], tones=rings.exists()
+    )
     linear(codec, work)
     codec.refiner.load_state_dict(refined["best"])
+    if codec.tonal is not None:
+        codec.tonal.load_state_dict(torch.load(rings, weights_only=False, map_location="cpu")["best"])
     usual = usual_latents(work, trained["settings"], clips)
     read = torch.load(work / "prompt.pt", weights_only=False, map_location="cpu")
     config = {k: v for k, v in read["config"].items() if not k.startswith("_")}
