@@ -48,7 +48,7 @@ def band_filters() -> torch.Tensor:
 
 def band_widths() -> npt.NDArray[np.float32]:
     """Bins that each band stands for, shape ``(BANDS,)``: the sum of densities times widths is that over all bins."""
-    return _triangles().sum(0).astype(np.float32)
+    return np.asarray(_triangles().sum(0), np.float32)
 
 
 def analyse(mid_side: torch.Tensor, filters: torch.Tensor) -> torch.Tensor:

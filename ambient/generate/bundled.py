@@ -45,8 +45,6 @@ _AVOID = 0.7
 """Guidance beyond 1 for a clip with a negative prompt, where the model needs none otherwise."""
 _PULL = 0.5
 """Share of what strays farther that is taken back in one clip."""
-_BEYOND = 2
-"""Latent frames that are painted after the end of a clip and left out: in its last ones a clip sinks, as if all ended."""
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 _Model = TypeVar("_Model", bound=nn.Module)
 
@@ -165,8 +163,7 @@ class BundledBackend(BatchedBackend):
         After every step the seams of the clip that it would become are mended (:func:`natural_seam`), so that the steps
         behind it paint what fits to that.
         """
-        frames = batch[0].latent_frames
-        shape = (self._info.latent_channels, frames + _BEYOND)
+        shape = (self._info.latent_channels, batch[0].latent_frames)
         noise = torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(r.seed)) for r in batch])
         known, mask = torch.zeros(len(batch), *shape), torch.zeros(len(batch), 1, shape[1])
         for i, request in enumerate(batch):
@@ -174,10 +171,8 @@ class BundledBackend(BatchedBackend):
                 known[i, :, : request.tail.kept] = torch.from_numpy(request.tail.latents.astype(np.float32))
                 mask[i, :, : request.tail.kept] = 1.0
             if request.head is not None:
-                known[i, :, frames - request.head.kept : frames] = torch.from_numpy(
-                    request.head.latents.astype(np.float32)
-                )
-                mask[i, :, frames - request.head.kept : frames] = 1.0
+                known[i, :, -request.head.kept :] = torch.from_numpy(request.head.latents.astype(np.float32))
+                mask[i, :, -request.head.kept :] = 1.0
         one_shot = torch.tensor([float(r.one_shot) for r in batch])
         wanted = condition(torch.stack([self._meaning(r.prompt) for r in batch]), one_shot)
         avoided = condition(torch.stack([self._reader.text(r.prompt.avoid) for r in batch]), one_shot)
@@ -214,7 +209,6 @@ class BundledBackend(BatchedBackend):
             x = scheduler.step(flow, timestep, x, return_dict=False)[0]
             if i + 1 < steps:
                 x = x + (1 - scheduler.sigmas[i + 1]) * (self._mended(batch, ahead) - ahead)
-        x, known, mask = (a[:, :, :frames] for a in (x, known, mask))
         return self._mended(batch, torch.where(mask > 0, known, self._anchored(batch, x)))
 
     def _mended(self, batch: list[ClipRequest], x: Tensor) -> Tensor:
@@ -223,12 +217,12 @@ class BundledBackend(BatchedBackend):
             return x
         z = x.cpu().numpy().copy()
         for i, request in enumerate(batch):
-            kept, end = request.tail.kept if request.tail else 0, request.latent_frames
+            kept = request.tail.kept if request.tail else 0
             if request.tail is not None:
-                z[i, :, :end] = natural_seam(z[i, :, :end], kept, self._weights, request.seed)
+                z[i] = natural_seam(z[i], kept, self._weights, request.seed)
             if request.head is not None:  # the other seam, as time runs backwards
-                back = z[i, :, kept:end][:, ::-1]
-                z[i, :, kept:end] = natural_seam(back, request.head.kept, self._weights, request.seed + 1)[:, ::-1]
+                back = z[i, :, kept:][:, ::-1]
+                z[i, :, kept:] = natural_seam(back, request.head.kept, self._weights, request.seed + 1)[:, ::-1]
         return torch.from_numpy(z).to(x)
 
     def _resembled_once(self, part: str) -> Resemblance:

@@ -195,7 +195,8 @@ class AmbienceCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers
 
     def latent_decibels(self) -> NDArray[np.float32]:
         """How much a unit of each latent direction is, decibels of band power, rms over bands, ``(latent_dim,)``."""
-        return (self.decoder.square().mean(1).sqrt() * (10 / np.log(10))).cpu().numpy()
+        found: NDArray[np.float32] = (self.decoder.square().mean(1).sqrt() * (10 / np.log(10))).cpu().numpy()
+        return found
 
     def decode(
         self, latents: Tensor, start_frames: Sequence[int] | None = None, noise_seeds: Sequence[int] | None = None
@@ -216,7 +217,7 @@ class AmbienceCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers
 
     def synthesise(self, latents: Tensor, noise: Tensor, flicker: Tensor, phases: Tensor) -> Tensor:
         """Sound ``(batch, 2, samples)`` from latents, white noise ``(batch, 2, samples)`` (for mid and side),
-        ``flicker`` ``(batch, speeds, 1 + GROUPS, slots)`` and ``phases`` ``(batch, 2, LINES // 2 + 1)`` of the tones."""
+        ``flicker`` ``(batch, speeds, 1 + GROUPS, slots)``, and ``phases`` of the oscillators ``(batch, 2, lines)``."""
         batch, hops = len(latents), latents.shape[2] * STACK
         bands = self.envelope(latents)
         slow = latents.repeat_interleave(STACK, dim=2)

@@ -1,14 +1,14 @@
-"""The seam between what a clip keeps and what it paints: as large a step as the sound itself makes, no larger, no smaller.
+"""The seam between what a clip keeps and what it paints: as large a step as the sound itself makes.
 
-A model that paints onwards tends to jump back to where it lies by itself, by a decibel or two of level and colour in the
-very frame in which the new begins, and ears are good at steps. But no step at all would be as strange: wind and surf rise
-and fall from half a second to the next. The latents of a linear codec are coordinates of log band powers, so a step of the
-average latents *is* that step of colour. Where it is larger than those that the sound makes elsewhere, another is put in
-its place that is drawn like them: a random sum of the steps between neighbouring stretches of the clip itself, which has
-their size and their colour. What is changed returns slowly.
+A model that paints onwards tends to jump back to where it lies by itself, by a decibel or two of level and colour in
+the very frame in which the new begins, and ears are good at steps. But no step at all would be as strange: wind and
+surf rise and fall from half a second to the next. The latents of a linear codec are coordinates of log band powers, so
+a step of the average latents *is* that step of colour. Another is put in its place, drawn like those that the sound
+makes elsewhere: a random sum of the steps between neighbouring stretches of the clip itself, which has their size and
+their colour. What is changed returns slowly.
 
-Sparse sounds (birds, drops) differ from moment to moment anyway; there the model's own step is within what is natural, and
-stays. Holding on to it would smear a chirp into a tone.
+Sparse sounds (birds, drops) differ from moment to moment anyway: there only a step that is larger than natural is
+replaced. Holding on to it would smear a chirp into a tone.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ Latents = npt.NDArray[np.float32]
 def natural_seam(latents: Latents, kept: int, weights: Latents, seed: int) -> Latents:
     """Latents ``(channels, frames)`` whose frames from ``kept`` on begin with a step such as the sound itself makes.
 
-    ``weights`` ``(channels,)``: how many decibels, rms over the bands, a unit of each direction is. ``seed``: of
-    the step that is drawn. The kept frames are not touched. Clips with fewer than four kept or LEAST new frames come back
-    as they are.
+    ``weights`` ``(channels,)``: how many decibels, rms over the bands, a unit of each direction is. ``seed``: of the
+    step that is drawn. The kept frames are not touched. Clips with fewer kept frames than a stretch has, or fewer than
+    LEAST new ones, come back as they are.
     """
     new = latents.shape[1] - kept
     if kept < SCALES[0][0] or new < LEAST:
@@ -66,7 +66,7 @@ def natural_seam(latents: Latents, kept: int, weights: Latents, seed: int) -> La
 
 
 def _steps(latents: Latents, side: int) -> npt.NDArray[np.float64]:
-    """Differences of the means of all neighbouring stretches of ``side`` frames, less their mean, ``(channels, count)``."""
+    """Differences of the means of all neighbouring stretches of ``side`` frames, ``(channels, count)``, centred."""
     sums = np.cumsum(np.pad(latents, ((0, 0), (1, 0))), 1, dtype=np.float64)
     means = (sums[:, side:] - sums[:, :-side]) / side
     steps = means[:, side:] - means[:, :-side]

@@ -1,10 +1,10 @@
 """The tones in a sound: which share of each band rings, at which frequency, and a bank of oscillators that sounds it.
 
-The oscillators stand at fixed frequencies, a grid of 5.9 Hz, and never stop: a tone is a moment during which one of them
-is heard. So their phases depend on the position on the timeline alone, wherever a clip begins, and a steady tone stays in
-phase with itself across clips. (Serra and Smith, "Spectral modeling synthesis", Computer Music Journal 14(4), 1990, is
-the model of sinusoids plus noise; oscillators are added up in the spectrum of the frames, as in Rodet and Depalle's
-inverse-FFT synthesis, AES 93, 1992.)
+The oscillators stand at fixed frequencies, a grid of 5.9 Hz, and never stop: a tone is a moment during which one of
+them is heard. So their phases depend on the position on the timeline alone, wherever a clip begins, and a steady tone
+stays in phase with itself across clips. (Serra and Smith, "Spectral modeling synthesis", Computer Music Journal 14(4),
+1990, is the model of sinusoids plus noise; oscillators are added up in the spectrum of the frames, as in Rodet and
+Depalle's inverse-FFT synthesis, AES 93, 1992.)
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ NEAR = 2
 
 
 def position_phases(noise_seed: int, first_sample: int) -> NDArray[np.float32]:
-    """Phases of the oscillators of mid and side at a sample of the timeline, radians, float32 ``(2, LINES // 2 + 1)``."""
+    """Phases of the oscillators of mid and side at a sample of the timeline, float32 ``(2, LINES // 2 + 1)``."""
     key = np.array([(noise_seed + 2) * 0x9E3779B97F4A7C15 & (2**64 - 1), 0], np.uint64)
     drawn = np.random.Generator(np.random.Philox(key=key)).random((2, LINES // 2 + 1)) * LINES
     turned = np.arange(LINES // 2 + 1, dtype=np.int64) * (first_sample % LINES) % LINES
@@ -48,8 +48,8 @@ def position_phases(noise_seed: int, first_sample: int) -> NDArray[np.float32]:
 class Tones(nn.Module):
     """Log band powers in, the share of each band that rings and the place of the tone in it out.
 
-    Convolutions over bands and time: what makes a tone looks alike at every pitch. What kind of sound it is comes from the
-    latents. Begins with nothing ringing.
+    Convolutions over bands and time: what makes a tone looks alike at every pitch. What kind of sound it is comes from
+    the latents. Begins with nothing ringing.
     """
 
     def __init__(self, latent_dim: int, hidden: int = 20, context: int = 4) -> None:
@@ -64,8 +64,8 @@ class Tones(nn.Module):
         )
         self.out = nn.Conv2d(hidden, 4, 1)
         nn.init.zeros_(self.out.weight)
-        with torch.no_grad():
-            self.out.bias.copy_(torch.tensor([-4.0, -4.0, 0.0, 0.0]))
+        self.out.bias = nn.Parameter(torch.tensor([-4.0, -4.0, 0.0, 0.0]))
+        self.place: Tensor
         self.register_buffer("place", torch.linspace(-1, 1, BANDS)[None, None, :, None], persistent=False)
 
     def forward(self, bands: Tensor, latents: Tensor) -> tuple[Tensor, Tensor]:
@@ -92,8 +92,8 @@ def tone_lines(power: Tensor, offset: Tensor, phases: Tensor) -> Callable[[int, 
     """The spectra of the tones in windowed frames of WINDOW samples every HOP, hop ``i`` centred on its own middle.
 
     ``power``: what rings in each band, mean density ``(N, BANDS, hops)``; ``offset``: see :class:`Tones`, repeated to
-    hops; ``phases``: of the oscillators at the first sample, ``(N, LINES // 2 + 1)``. Returns what gives frames from one
-    hop to another, complex ``(N, last - first, WINDOW // 2 + 1)``, or None where nothing rings.
+    hops; ``phases``: of the oscillators at the first sample, ``(N, LINES // 2 + 1)``. Returns what gives frames from
+    one hop to another, complex ``(N, last - first, WINDOW // 2 + 1)``, or None where nothing rings.
     """
     widths = torch.from_numpy(band_widths()).to(power)
     energy = power * widths[:, None]
@@ -132,7 +132,7 @@ def _strongest(energy: Tensor) -> Tensor:
     """For every band the strongest within NEAR of it, ``(N, BANDS, hops)``."""
     around = functional.pad(energy, (0, 0, NEAR, NEAR), value=-1.0).unfold(1, BANDS, 1)  # (N, 5, hops, BANDS)
     by = around.argmax(1).transpose(1, 2) - NEAR
-    return (torch.arange(BANDS, device=energy.device)[:, None] + by).clamp(0, BANDS - 1)
+    return torch.clamp(torch.arange(BANDS, device=energy.device)[:, None] + by, 0, BANDS - 1)
 
 
 def _window_spectrum(device: torch.device) -> Tensor:

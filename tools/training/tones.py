@@ -75,7 +75,7 @@ def _nearest(angle: Tensor, lag: int, about: Tensor) -> Tensor:
 
 
 def loss_of(logits: Tensor, offset: Tensor, share: Tensor, place: Tensor, bands: Tensor) -> Tensor:
-    """How far shares and places are off; loud bands count for more. ``bands``: log powers ``(batch, 2 * BANDS, hops)``."""
+    """How far shares and places are off, loud bands above all. ``bands``: log powers ``(batch, 2 * BANDS, hops)``."""
     level = functional.avg_pool1d(bands, REST).reshape(logits.shape)
     weight = torch.exp(0.35 * (level - level.amax((1, 2), keepdim=True))) + 0.02
     wrong = functional.binary_cross_entropy_with_logits(logits, share, reduction="none")
