@@ -39,11 +39,11 @@ from ambient.messages import Clip, ClipFailure, ClipRequest, PromptMix, Tail, li
 
 __all__ = ["WEIGHTS", "BundledBackend", "condition", "velocity"]
 
-_STRAY = 0.5
+_STRAY = 0.15
 """How far a clip's mean may lie from the usual one, in mean distances of recordings."""
 _AVOID = 0.7
 """Guidance beyond 1 for a clip with a negative prompt, where the model needs none otherwise."""
-_PULL = 0.5
+_PULL = 0.9
 """Share of what strays farther that is taken back in one clip."""
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 _Model = TypeVar("_Model", bound=nn.Module)

@@ -215,9 +215,10 @@ class AmbienceCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers
         random = (torch.from_numpy(x).to(latents.device) for x in (noise, flicker, phases))
         return Decoded(self.synthesise(latents, *random))
 
-    def synthesise(self, latents: Tensor, noise: Tensor, flicker: Tensor, phases: Tensor) -> Tensor:
+    def synthesise(self, latents: Tensor, noise: Tensor, flicker: Tensor, phases: Tensor | None = None) -> Tensor:
         """Sound ``(batch, 2, samples)`` from latents, white noise ``(batch, 2, samples)`` (for mid and side),
-        ``flicker`` ``(batch, speeds, 1 + GROUPS, slots)``, and ``phases`` of the oscillators ``(batch, 2, lines)``."""
+        ``flicker`` ``(batch, speeds, 1 + GROUPS, slots)``, and ``phases`` of the oscillators ``(batch, 2, lines)``, without
+        which nothing rings."""
         batch, hops = len(latents), latents.shape[2] * STACK
         bands = self.envelope(latents)
         slow = latents.repeat_interleave(STACK, dim=2)
@@ -228,7 +229,7 @@ class AmbienceCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers
         shape = shape.reshape(batch * 2, GROUPS, SLOTS, hops)
         shape = shape - torch.logsumexp(shape, 2, keepdim=True) + np.log(SLOTS)  # mean power in the hop stays
         white, lines = noise.reshape(batch * 2, -1), None
-        if self.tonal is not None:
+        if self.tonal is not None and phases is not None:
             logits, offset = (x.flatten(0, 1) for x in self.tonal(bands, latents))
             ring = ringing(logits)
             lines = tone_lines(

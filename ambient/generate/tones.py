@@ -132,9 +132,10 @@ def _strongest(energy: Tensor) -> Tensor:
     """For every band the strongest within NEAR of it, ``(N, BANDS, hops)``."""
     around = functional.pad(energy, (0, 0, NEAR, NEAR), value=-1.0).unfold(1, BANDS, 1)  # (N, 5, hops, BANDS)
     by = around.argmax(1).transpose(1, 2) - NEAR
-    return torch.clamp(torch.arange(BANDS, device=energy.device)[:, None] + by, 0, BANDS - 1)
+    return (torch.arange(BANDS, device=energy.device)[:, None] + by).clamp(0, BANDS - 1)
 
 
 def _window_spectrum(device: torch.device) -> Tensor:
     """The window's own spectrum between bins, complex ``(LINES,)``."""
-    return torch.fft.fft(torch.hann_window(WINDOW, device=device), n=LINES)
+    spectrum: Tensor = torch.fft.fft(torch.hann_window(WINDOW, device=device), n=LINES)
+    return spectrum
