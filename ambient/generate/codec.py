@@ -217,8 +217,8 @@ class AmbienceCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers
 
     def synthesise(self, latents: Tensor, noise: Tensor, flicker: Tensor, phases: Tensor | None = None) -> Tensor:
         """Sound ``(batch, 2, samples)`` from latents, white noise ``(batch, 2, samples)`` (for mid and side),
-        ``flicker`` ``(batch, speeds, 1 + GROUPS, slots)``, and ``phases`` of the oscillators ``(batch, 2, lines)``, without
-        which nothing rings."""
+        ``flicker`` ``(batch, speeds, 1 + GROUPS, slots)``, and ``phases`` of the oscillators
+        ``(batch, 2, lines)``, without which nothing rings."""
         batch, hops = len(latents), latents.shape[2] * STACK
         bands = self.envelope(latents)
         slow = latents.repeat_interleave(STACK, dim=2)
