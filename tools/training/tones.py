@@ -1,6 +1,6 @@
 """``tones``: the network that tells the decoder what rings, trained by what rings in the recordings.
 
-A tone keeps its phase: spectra 20 ms apart, more than a window, agree in how far it has turned, those of noise do not.
+A tone keeps its phase: spectra 20 ms apart, almost a window, agree in how far it has turned, those of noise do not.
 The coherence over an eighth of a second is the share of a band that rings, the angle is its frequency.
 """
 
