@@ -232,9 +232,10 @@ class AmbienceCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers
         if self.tonal is not None and phases is not None:
             logits, offset = (x.flatten(0, 1) for x in self.tonal(bands, latents))
             ring = ringing(logits)
-            lines = tone_lines(
-                bands.reshape_as(power).exp() * ring, offset.repeat_interleave(REST, -1), phases.flatten(0, 1)
-            )
+            # what the refiner adds to a peak makes up for noise that fills its band badly; but the width is as it says
+            wider = change[:, BANDS:] - change[:, :BANDS]
+            rings = (bands + torch.cat([torch.zeros_like(wider), wider], 1)).reshape_as(power).exp() * ring
+            lines = tone_lines(rings, offset.repeat_interleave(REST, -1), phases.flatten(0, 1))
             power = power + torch.log1p(-ring.clamp_max(0.999))
         if self.config.refined:
             moving = self._flicker(functional.softplus(depth - 3.0), flicker)

@@ -108,3 +108,14 @@ def test_a_ringing_tone_is_the_same_wherever_a_clip_begins(codec: AmbienceCodec)
     edge = EDGE_LATENTS * FRAME
     a, b = one[..., 10 * FRAME + edge : 20 * FRAME - edge], two[..., edge : 10 * FRAME - edge]
     assert float((a - b).abs().max()) < 1e-3 * float(a.abs().max())
+
+
+@torch.inference_mode()
+def test_a_tone_in_the_middle_stays_there(codec: AmbienceCodec) -> None:
+    t = torch.arange(30 * FRAME) / RATE
+    x = 0.1 * torch.sin(2 * torch.pi * 440 * t) + 0.001 * torch.randn(
+        len(t), generator=torch.Generator().manual_seed(4)
+    )
+    y = codec.decode(codec.encode(x.expand(1, 2, -1)).latents, [0], [1]).sample[0]
+    width = 20 * torch.log10((y[0] - y[1]).std() / (y[0] + y[1]).std())
+    assert float(width) < -40
