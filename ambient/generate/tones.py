@@ -138,7 +138,8 @@ def _strongest(energy: Tensor) -> Tensor:
         other = around[:, by : by + BANDS]
         where = torch.where(other > most, by, where)
         most = torch.maximum(most, other)
-    return torch.arange(BANDS, device=energy.device)[:, None] + where - NEAR
+    # of what is not a number none is the strongest: that is told later, of the sound
+    return (torch.arange(BANDS, device=energy.device)[:, None] + where - NEAR).clamp(0, BANDS - 1)
 
 
 def _window_spectrum(device: torch.device) -> Tensor:
