@@ -147,39 +147,40 @@ def keyboard(rng: Rng, n: int) -> Sound:
 
 
 def _voice(rng: Rng, n: int) -> Sound:
-    """One talker without words: pulses through formants that change from syllable to syllable."""
-    pitch = rng.choice([rng.uniform(85, 140), rng.uniform(160, 250)])
+    """One talker without words: pulses through formants that glide from syllable to syllable."""
+    pitch = rng.choice([rng.uniform(90, 140), rng.uniform(160, 240)])
     f0 = pitch * np.exp(0.12 * _slow(rng, n, 0.4))
-    phase = np.cumsum(f0) / RATE
-    pulses = np.diff(np.floor(phase), prepend=0.0)
-    source = lfilter([1], [1, -0.96], pulses) + 0.02 * rng.standard_normal(n)
-    out = np.zeros(n)
-    at = int(rng.uniform(0, 2) * RATE)
+    pulses = np.diff(np.floor(np.cumsum(f0) / RATE), prepend=0.0)
+    source = lfilter([1, -0.98], [1, -0.7], pulses) + 0.01 * rng.standard_normal(n)
+    tract = rng.uniform(0.9, 1.15)
+    vowels = np.array([[730, 1090], [270, 2290], [300, 870], [530, 1840], [660, 1720], [570, 840], [490, 1350]])
+    out, at = np.zeros(n), int(rng.uniform(0, 1.5) * RATE)
     while at < n:
-        for _ in range(int(rng.integers(3, 14))):  # a phrase of syllables, then a pause
-            m = int(rng.uniform(0.11, 0.26) * RATE)
+        for _ in range(int(rng.integers(4, 16))):  # a phrase of syllables, then a pause
+            m = int(rng.uniform(0.12, 0.24) * RATE)
             if at + m >= n:
                 break
-            part = np.zeros(m)
-            piece = source[at : at + m]
-            if rng.random() < 0.25:
-                piece = 0.25 * rng.standard_normal(m)  # a fricative
-                part = _band(piece, 3000, 8000)
+            if rng.random() < 0.12:
+                part = 0.05 * _band(rng.standard_normal(m), 2500, 7500)  # a fricative
             else:
-                for centre, gain in ((rng.uniform(280, 800), 1.0), (rng.uniform(850, 2300), 0.5), (2700, 0.2)):
-                    r = np.exp(-np.pi * centre * 0.1 / RATE)
-                    part += gain * lfilter([1 - r], [1, -2 * r * np.cos(2 * np.pi * centre / RATE), r * r], piece)
-            out[at : at + m] += part * np.hanning(m) * rng.uniform(0.5, 1)
-            at += int(m * rng.uniform(0.75, 1.0))
-        at += int(rng.uniform(0.2, 2.5) * RATE)
+                part = np.zeros(m)
+                first, second = tract * vowels[int(rng.integers(7))]
+                for centre, wide, gain in ((first, 90, 1.0), (second, 110, 0.7), (tract * 2600, 160, 0.3)):
+                    r = np.exp(-np.pi * wide / RATE)
+                    turn = 2 * r * np.cos(2 * np.pi * centre / RATE)
+                    part += gain * lfilter([(1 - r) * 4], [1, -turn, r * r], source[at : at + m])
+            out[at : at + m] += part * np.hanning(m) ** 0.6 * rng.uniform(0.5, 1)
+            at += int(m * rng.uniform(0.7, 0.95))
+        at += int(rng.uniform(0.2, 1.5) * RATE)
     return out / (out.std() + 1e-9)
 
 
 def babble(rng: Rng, n: int) -> Sound:
     out = np.zeros((n, 2))
-    for _ in range(int(rng.integers(7, 16))):
-        _add(out, 0, _voice(rng, n) * rng.uniform(0.2, 1.0), rng.uniform(-0.9, 0.9))
-    return _room(rng, out, rng.uniform(0.6, 1.4), rng.uniform(0.5, 1.2))
+    for _ in range(int(rng.integers(10, 22))):
+        _add(out, 0, _voice(rng, n) * 10 ** rng.uniform(-0.8, 0), rng.uniform(-0.6, 0.6))
+    out = _room(rng, out, rng.uniform(0.5, 1.2), rng.uniform(0.3, 0.8))
+    return out + 0.1 * out.std() * _wide(rng, n, lambda: _noise(rng, n, 4), 0.7)
 
 
 def cafe(rng: Rng, n: int) -> Sound:
@@ -213,20 +214,25 @@ def library(rng: Rng, n: int) -> Sound:
 
 
 def motorway(rng: Rng, n: int) -> Sound:
-    far = rng.uniform(0.0, 1.0)
-    out = (0.15 + 0.6 * far) * _wide(rng, n, lambda: _below(_noise(rng, n, 3), 1200 - 500 * far), 0.6)
+    far = rng.uniform(0.0, 0.8)
+    out = (0.03 + 0.2 * far) * _wide(rng, n, lambda: _below(_noise(rng, n, 4), 900 - 500 * far, 1), 0.4)
     t = np.arange(n) / RATE
-    for at in _times(rng, n, rng.uniform(0.2, 0.8)):
-        speed, distance = rng.uniform(18, 36), rng.uniform(5, 15) + 40 * far
+    for at in _times(rng, n, rng.uniform(0.15, 0.6)):
+        lorry = rng.random() < 0.25
+        speed, distance = (rng.uniform(20, 26) if lorry else rng.uniform(20, 38)), rng.uniform(4, 12) + 30 * far
         x = speed * (t - at / RATE)
-        near = distance**2 / (distance**2 + x**2)
-        tyres = _band(_noise(rng, n), rng.uniform(300, 600), rng.uniform(1500, 4000)) + 0.5 * _below(
-            _noise(rng, n, 3), 300
-        )
-        side = np.sign(rng.standard_normal()) * np.tanh(x / distance / 2)
-        angle = (side + 1) * np.pi / 4
-        car = rng.uniform(0.4, 1) * (1 - 0.5 * far) * near * tyres
-        out += np.stack([car * np.cos(angle), car * np.sin(angle)], 1)
+        away = np.sqrt(distance**2 + x**2)
+        heard = 1 - speed * x / away / 343  # Doppler
+        near = (distance / away) ** 1.5
+        tyres = _band(_noise(rng, n, 2), rng.uniform(250, 500), rng.uniform(1200, 2500), 1)
+        tyres = np.interp(np.cumsum(heard) % (n - 1), np.arange(n), tyres)
+        fires = rng.uniform(35, 60) if lorry else rng.uniform(60, 110)
+        phase = 2 * np.pi * np.cumsum(fires * heard) / RATE
+        engine = sum(np.sin(k * phase + rng.uniform(0, 6.28)) / k for k in range(1, 12))
+        rumble = _below(_noise(rng, n, 4), 200)
+        car = near * (tyres + (0.8 if lorry else 0.25) * engine + (1.0 if lorry else 0.5) * rumble)
+        angle = (rng.choice([-1, 1]) * 0.8 * np.tanh(x / distance / 2) + 1) * np.pi / 4
+        out += rng.uniform(0.5, 1) * car[:, None] * np.stack([np.cos(angle), np.sin(angle)], 1)
     return out
 
 
@@ -242,65 +248,185 @@ def vacuum_cleaner(rng: Rng, n: int) -> Sound:
 def clock(rng: Rng, n: int) -> Sound:
     out = np.zeros((n, 2))
     rate, pan = rng.choice([1.0, 2.0, 2.0, 4.0, 5.0]), rng.uniform(-0.3, 0.3)
-    bodies = [rng.uniform(1500, 4500, 5) for _ in range(2)]
+    small = rng.random()  # a grandfather's clock, or a watch
+    low, high = 200 * 20**small, 4000 * 3.5**small
+    parts = np.sort(rng.uniform(0.003, 0.03, 3)) * (1.2 - small)  # the wheel drops, drives and locks
+    bodies = [np.exp(rng.uniform(np.log(low), np.log(high), 18)) for _ in range(2)]
+    t = np.arange(int(0.01 * RATE)) / RATE
     for i, at in enumerate(np.arange(rng.uniform(0, 0.5), n / RATE, 1 / rate)):
-        tick = _modes(rng, bodies[i % 2], rng.uniform(0.01, 0.06, 5), [1, 0.7, 0.6, 0.4, 0.4], 0.12)
-        tick[:96] += _band(rng.standard_normal(96), 3000, 14_000)
+        tick = np.zeros(int(0.15 * RATE))
+        for part, loud in zip(parts - parts[0], (0.4, 1.0, 0.6), strict=True):
+            knock = _modes(rng, bodies[i % 2], rng.uniform(0.008, 0.05, 18), rng.uniform(0.1, 0.5, 18), 0.08)
+            knock[: len(t)] += 2 * _band(rng.standard_normal(len(t)), low, high, 1) * np.exp(-t / 0.0008)
+            tick[int(part * RATE) :][: len(knock)] += loud * knock
         _add(out, int(at * RATE), tick * rng.uniform(0.9, 1) * (1 - 0.3 * (i % 2)), pan)
-    out = _room(rng, out, 0.5, rng.uniform(0.1, 0.5))
-    return out + 0.004 * _wide(rng, n, lambda: _noise(rng, n, 5), 0.7)
+    out = _room(rng, out, rng.uniform(0.2, 0.5), rng.uniform(0.0, 0.25))
+    return out + 0.001 * _wide(rng, n, lambda: _noise(rng, n, 5), 0.7)
 
 
 def bees(rng: Rng, n: int) -> Sound:
     out = np.zeros((n, 2))
-    t = np.arange(n) / RATE
-    for _ in range(int(rng.integers(4, 14))):
-        f = rng.uniform(170, 270) * np.exp(0.06 * _slow(rng, n, 0.3))
+    for i in range(int(rng.integers(6, 24))):
+        f = rng.uniform(190, 270) * np.exp(0.03 * _slow(rng, n, 0.3) + 0.05 * _slow(rng, n, 2.0))
         phase = np.cumsum(f) / RATE
-        wing = _band(2 * (phase % 1) - 1 + 0.1 * rng.standard_normal(n), 160, 5000)
-        near = np.exp(1.1 * _slow(rng, n, 1.2) - 0.5)
+        wing = _band(2 * (phase % 1) - 1 + 0.1 * rng.standard_normal(n), 160, 5000, 1)
+        near = np.exp((0.8 if i < 2 else 0.3) * _slow(rng, n, 1.2) - 0.5)  # most swarm, a few come by
         _add(out, 0, wing * near, float(np.clip(rng.normal(0, 0.5), -1, 1)))
-    return out * (1 + 0.1 * np.sin(2 * np.pi * 0.2 * t))[:, None] + 0.02 * _wide(rng, n, lambda: _noise(rng, n, 3), 0.8)
+    return out + 0.02 * _wide(rng, n, lambda: _noise(rng, n, 3), 0.8)
 
 
 def purring(rng: Rng, n: int) -> Sound:
-    breath = np.cumsum(1 / (RATE * rng.uniform(0.8, 1.4)) * (1 + 0.1 * _slow(rng, n, 1.0)))
-    inhale = (breath % 1) < 0.48
-    f = np.where(inhale, 26.0, 23.5) * rng.uniform(0.9, 1.1)
-    beat = np.cumsum(f) / RATE % 1
-    pulse = np.exp(-beat * 7)
-    throat = _band(_noise(rng, n, 3), 60, rng.uniform(500, 1500)) + 0.3 * _band(_noise(rng, n, 2), 1000, 4000)
-    level = np.where(inhale, 0.7, 1.0) * np.minimum(1, 12 * np.abs(((breath * 2) % 1) - 0.5) * 2 + 0.1).clip(0, 1)
-    return _room(rng, throat * pulse * _below(level, 20, 1), 0.3, 0.15)
+    breath = np.cumsum(1 / (RATE * rng.uniform(1.0, 1.8)) * (1 + 0.1 * _slow(rng, n, 1.0)))
+    inhale = (breath % 1) < 0.45
+    f = np.where(inhale, 26.5, 23.5) * rng.uniform(0.9, 1.1) * np.exp(0.02 * _slow(rng, n, 0.2))
+    phase = np.cumsum(_below(f, 5, 1)) / RATE
+    beat = phase % 1
+    strength = 1 + 0.25 * rng.standard_normal(int(phase[-1]) + 2)[phase.astype(int)]
+    pulse = np.minimum(beat / 0.1, 1) * np.exp(-beat * rng.uniform(3, 5)) * strength  # the glottis opens
+    chest = sum(
+        gain * _band(rng.standard_normal(n), hz / 1.3, hz * 1.3)
+        for hz, gain in ((rng.uniform(70, 120), 5.0), (rng.uniform(180, 280), 2.0), (rng.uniform(400, 650), 0.15))
+    )
+    breathed = 0.008 * _band(_noise(rng, n, 3), 800, 6000) * np.where(inhale, 0.6, 1.0)
+    turns = np.abs(((breath * 2 + 0.1) % 1) - 0.5) * 2  # it all but stops when the breath turns
+    level = np.where(inhale, 0.6, 1.0) * np.clip(6 * (1 - turns), 0.08, 1)
+    return _room(rng, (chest * pulse + breathed) * _below(level, 15, 1), 0.2, 0.05)
 
 
 def bells(rng: Rng, n: int) -> Sound:
     out = np.zeros((n, 2))
-    ratios = np.array([0.5, 1.0, 1.2, 1.5, 2.0, 2.5, 2.67, 3.0, 4.0])  # hum, prime, tierce, quint, nominal, …
-    decays = np.array([9.0, 5.0, 4.0, 2.5, 3.0, 1.6, 1.5, 1.2, 0.8])
-    loud = np.array([0.5, 0.6, 0.7, 0.3, 1.0, 0.4, 0.4, 0.4, 0.3])
-    tuned = rng.uniform(260, 520) * np.array([1, 9 / 8, 5 / 4, 4 / 3, 3 / 2, 5 / 3])
-    choice = tuned[: int(rng.integers(1, 7))]
-    at, pace = rng.uniform(0, 1), rng.uniform(0.35, 2.5)
+    # hum, prime, tierce, quint, nominal, superquint, octave nominal and the rim's partials above
+    ratios = np.array([0.5, 1, 1.19, 1.5, 2, 2.51, 2.66, 3.01, 4.17, 5.43, 6.8, 8.2, 9.7, 11.2, 13.0])
+    decays = np.array([12, 6, 5, 2.5, 4, 1.8, 1.8, 2.2, 1.6, 1.2, 0.9, 0.7, 0.5, 0.4, 0.3])
+    loud = np.array([0.5, 0.6, 0.8, 0.4, 1.0, 0.5, 0.5, 0.8, 0.7, 0.6, 0.5, 0.4, 0.35, 0.3, 0.25])
+    tenor = rng.uniform(180, 420)
+    tuned = tenor * 2 ** (np.array([0, 2, 4, 5, 7, 9, 11, 12]) / 12) * np.exp(rng.normal(0, 0.006, 8))
+    peal = rng.random() < 0.6
+    tower = list(tuned[: int(rng.integers(4, 9))][::-1]) if peal else list(tuned[: int(rng.integers(1, 3))])
+    split = [np.exp(rng.normal(0, 0.0015, (2, len(ratios)))) for _ in tower]  # no bell is quite round: it beats
+    places = rng.uniform(-0.4, 0.4, len(tower))
+    at, pace = rng.uniform(0, 0.5), rng.uniform(0.2, 0.4) if peal else rng.uniform(1.0, 2.5)
     while at * RATE < n:
-        prime = float(rng.choice(choice))
-        bell = _modes(rng, prime * ratios, decays * rng.uniform(0.7, 1.2), loud, 7.0)
-        bell[:400] += 0.6 * _band(rng.standard_normal(400), 2000, 9000)
-        _add(out, int(at * RATE), bell * rng.uniform(0.6, 1), rng.uniform(-0.4, 0.4))
-        at += pace * rng.uniform(0.9, 1.1)
-    return _room(rng, out, 2.5, rng.uniform(0.2, 0.8))
+        for which in range(len(tower)):  # in rounds
+            if at * RATE >= n:
+                break
+            force = rng.uniform(0.6, 1)
+            shape = loud * force ** (np.arange(len(ratios)) / 8) * rng.uniform(0.7, 1.3, len(ratios))
+            bell = sum(
+                _modes(rng, tower[which] * ratios * s, decays, shape / 2, 8.0 if not peal else 5.0)
+                for s in split[which]
+            )
+            bell = np.asarray(bell)
+            bell[:300] += 0.8 * _band(rng.standard_normal(300), 1500, 9000, 1) * np.exp(-np.arange(300) / 60)
+            _add(out, int(at * RATE), bell * force, places[which])
+            at += pace * rng.uniform(0.93, 1.07)
+        at += pace * rng.uniform(0.0, 1.0)
+        if rng.random() < 0.3:  # a change: two neighbours swap
+            k = int(rng.integers(max(1, len(tower) - 1)))
+            tower[k : k + 2], split[k : k + 2] = tower[k : k + 2][::-1], split[k : k + 2][::-1]
+    out = _room(rng, out, rng.uniform(1.5, 3.5), rng.uniform(0.1, 0.5))
+    air = _wide(rng, n, lambda: _noise(rng, n, 5), 0.7)
+    return out + rng.uniform(0.003, 0.03) * out.std() * air
 
 
 def chimes(rng: Rng, n: int) -> Sound:
     out = np.zeros((n, 2))
-    tubes = rng.uniform(600, 1100) * np.array([1, 9 / 8, 5 / 4, 3 / 2, 5 / 3, 2])
+    tubes = rng.uniform(600, 2200) * 2 ** (np.array([0, 2, 4, 7, 9, 12]) / 12) * np.exp(rng.normal(0, 0.01, 6))
+    ring = rng.uniform(0.5, 1.2)
     gust = np.exp(1.2 * _slow(rng, n, 2.5))
-    for at in _times(rng, n, 6.0):
+    for at in _times(rng, n, 7.0):
         if rng.random() < gust[at] / 4:
             f = float(rng.choice(tubes))
-            tube = _modes(rng, f * np.array([1, 2.76, 5.4, 8.93]), [2.5, 1.2, 0.5, 0.2], [1, 0.6, 0.35, 0.2], 3.0)
-            _add(out, at, tube * rng.uniform(0.1, 0.7), rng.uniform(-0.7, 0.7))
-    return _room(rng, out, 0.6, 0.1) + 0.02 * _wide(rng, n, lambda: _noise(rng, n, 4), 0.8)
+            decays = [3 * ring, 1.4 * ring, 0.5, 0.2]
+            tube = _modes(rng, f * np.array([1, 2.76, 5.4, 8.93]), decays, [1, 0.8, 0.4, 0.2], 3)
+            tube[:100] += 0.3 * _band(rng.standard_normal(100), 3000, 12_000, 1)
+            _add(out, at, tube * rng.uniform(0.1, 0.7), rng.uniform(-0.5, 0.5))
+    return _room(rng, out, 0.6, 0.1) + 0.01 * _wide(rng, n, lambda: _noise(rng, n, 4), 0.8)
+
+
+def gulls(rng: Rng, n: int) -> Sound:
+    out = np.zeros((n, 2))
+    for at in _times(rng, n, rng.uniform(0.4, 1.2)):
+        base, pan, loud = rng.uniform(650, 1150), rng.uniform(-0.8, 0.8), 10 ** rng.uniform(-1.2, 0)
+        for _ in range(int(rng.integers(1, 8))):  # a long call, or a single mew
+            m = int(rng.uniform(0.22, 0.6) * RATE)
+            u = np.linspace(0, 1, m)
+            f = base * (0.75 + 0.5 * np.sin(np.pi * u**0.6) ** 1.5) * np.exp(0.01 * _slow(rng, m, 0.02))
+            phase = 2 * np.pi * np.cumsum(f) / RATE
+            tilt = rng.uniform(0.3, 0.8)
+            call = sum(np.sin(k * phase) * np.exp(-tilt * abs(k - 2.0)) for k in range(1, 10))
+            call = np.asarray(call) * (1 + 0.3 * _slow(rng, m, 0.01)) * np.hanning(m) ** 0.5
+            if at + m < n:
+                _add(out, at, loud * call, pan)
+            at += m + int(rng.uniform(0.04, 0.15) * RATE)
+            if at >= n:
+                break
+    swell = np.exp(0.5 * _slow(rng, n, 3.0))[:, None]
+    sea = _wide(rng, n, lambda: _below(_noise(rng, n, 3), 3000, 1), 0.7) * swell
+    return _room(rng, out, 1.0, rng.uniform(0.1, 0.4)) + rng.uniform(0.02, 0.12) * sea
+
+
+def train(rng: Rng, n: int) -> Sound:
+    speed, rail = rng.uniform(12, 28), rng.uniform(15, 25)
+    inside = rng.random() < 0.5
+    out = np.zeros((n, 2))
+    thump = rng.uniform(70, 140, 4) * np.array([1, 1.9, 3.1, 4.7])
+    clank = np.exp(rng.uniform(np.log(500), np.log(4000), 10))
+
+    def joint(loud: float) -> Sound:
+        hit = _modes(rng, thump, rng.uniform(0.1, 0.25, 4), [1, 0.8, 0.5, 0.4], 0.3)
+        steel = _modes(rng, clank, rng.uniform(0.02, 0.12, 10), rng.uniform(0.1, 0.3, 10), 0.3)
+        return loud * (hit + (0.5 if inside else 1.2) * steel)
+
+    car, start = 20.0, rng.uniform(0, rail)
+    for wheel in range(-8, 9) if inside else range(-4, 5):  # carriages before and behind
+        for bogie in (0.0, 14.0):
+            for axle in (0.0, rng.uniform(2.2, 2.6)):
+                loud = 0.3 ** (abs(wheel * car + bogie - 3) / car)
+                first = (start + wheel * car + bogie + axle) % rail
+                for metres in np.arange(first, speed * n / RATE, rail):
+                    at = int((metres / speed + rng.normal(0, 0.002)) * RATE)
+                    if 0 <= at < n:
+                        _add(out, at, joint(loud * rng.uniform(0.7, 1)), rng.uniform(-0.3, 0.3))
+    sway = np.exp(0.25 * _slow(rng, n, 0.7))[:, None]
+    rolling = _wide(rng, n, lambda: _below(_noise(rng, n, 4), rng.uniform(500, 2500), 1), 0.5)
+    return _room(rng, out, 0.4, 0.3) + rng.uniform(0.05, 0.3) * rolling * sway
+
+
+def cicadas(rng: Rng, n: int) -> Sound:
+    out = np.zeros((n, 2))
+    t = np.arange(n) / RATE
+    for i in range(int(rng.integers(2, 9))):
+        carrier, wide = rng.uniform(3800, 8500), rng.uniform(1.05, 1.35)
+        tymbal = t * rng.uniform(90, 260) + 0.3 * np.cumsum(_slow(rng, n, 0.5)) / RATE
+        buzz = _band(rng.standard_normal(n), carrier / wide, carrier * wide) * np.exp(-4 * (tymbal % 1))
+        if rng.random() < 0.5:  # in pulses, or swelling and dying away
+            song = 0.15 + np.clip(1.5 * np.sin(2 * np.pi * t * rng.uniform(2, 9) + rng.uniform(0, 6.28)) + 0.5, 0, 1)
+        else:
+            song = np.exp(0.7 * _slow(rng, n, 4.0))
+        _add(
+            out,
+            0,
+            buzz / buzz.std() * _below(song, 60, 1) * (1 if i == 0 else rng.uniform(0.05, 0.6)),
+            rng.uniform(-0.8, 0.8),
+        )
+    return out + 0.02 * _wide(rng, n, lambda: _noise(rng, n, 4), 0.8)
+
+
+def grasshoppers(rng: Rng, n: int) -> Sound:
+    out = np.zeros((n, 2))
+    for _ in range(int(rng.integers(3, 9))):
+        low, strokes = rng.uniform(3500, 7000), rng.uniform(14, 45)
+        pan, loud, at = rng.uniform(-0.9, 0.9), 10 ** rng.uniform(-1.0, 0), rng.uniform(0, 3)
+        while at * RATE < n:
+            m = int(rng.uniform(0.3, 2.5) * RATE)
+            u = np.arange(m) / RATE
+            stroke = (u * strokes) % 1  # a leg along the wing: a scratch of teeth
+            scratch = _band(rng.standard_normal(m), low, low * 2.4) * np.exp(-5 * stroke) * np.minimum(1, stroke * 12)
+            _add(out, int(at * RATE), loud * scratch * np.hanning(m) ** 0.3, pan)
+            at += m / RATE + rng.exponential(1.2)
+    air = _wide(rng, n, lambda: _noise(rng, n, 5), 0.8)
+    return out + 0.05 * out.std() * air
 
 
 def _machine(
@@ -366,6 +492,11 @@ MAKERS: dict[str, tuple[str, Callable[[Rng, int], Sound], float]] = {
     "purring": ("cat purring", purring, 1.5),
     "bells": ("church bells", bells, 2.0),
     "chimes": ("wind chimes", chimes, 1.5),
+    "gulls": ("seagulls", gulls, 2.0),
+    "train": ("train interior", train, 2.0),
+    "train outside": ("train passing", train, 1.0),
+    "cicadas": ("cicadas", cicadas, 1.5),
+    "grasshoppers": ("summer insects", grasshoppers, 1.5),
     "fan": ("fan", lambda rng, n: _machine(rng, n, 0.1, 1.0, (1500, 8000), turn=rng.uniform(3, 12)), 1.5),
     "air conditioner": ("air conditioner", lambda rng, n: _machine(rng, n, 0.2, 1.0, (800, 4000)), 1.5),
     "refrigerator": ("refrigerator", lambda rng, n: _machine(rng, n, 1.0, 0.25, (300, 1500)), 1.5),
