@@ -8,6 +8,7 @@ import pytest
 from ambient.generate.bands import BANDS
 from ambient.messages import RATE, PromptMix
 from tools.training import fidelity, hearing, joins, likeness, mixes, procedural
+from tools.training.features import colours
 
 
 @pytest.mark.parametrize("name", sorted({f.split("-")[0] for f, _ in procedural.entries(1.0)}))
@@ -134,3 +135,18 @@ def test_scores_alike_have_no_divergence() -> None:
     a, b = np.array([0.5, 0.5, 0], np.float32), np.array([0, 0, 1], np.float32)
     assert hearing.jensen_shannon(a, a) == pytest.approx(0, abs=1e-6)
     assert hearing.jensen_shannon(a, b) == pytest.approx(1, abs=1e-6)
+
+
+def test_how_far_made_sounds_lie_from_recordings_is_told_in_decibels() -> None:
+    flat = np.zeros((40, 2, 96), np.float16)
+    tilted = flat + np.linspace(-2.3, 2.3, 96, dtype=np.float16)
+    tenfold = flat + np.float16(np.log(10))  # louder, of the same colour
+    parts = [("rain", False, flat), ("rain", False, tenfold), ("rain", True, tilted), ("wind", False, flat)]
+    index = [
+        {"label": label, "procedural": made, "start": 40 * i, "hops": 40} for i, (label, made, _) in enumerate(parts)
+    ]
+    found = colours(np.concatenate([f for _, _, f in parts]), index)
+    assert set(found) == {"rain"}  # wind has none to compare
+    off, apart = found["rain"]
+    np.testing.assert_allclose(off, np.linspace(-10, 10, 24).std(), rtol=0.05)
+    np.testing.assert_allclose(apart, 0.0, atol=0.01)

@@ -109,14 +109,39 @@ def prepare(
         position += len(f)
         if number % 20 == 0:
             print(f"prepare: {number + 1}/{len(rows)} {row['file']}", flush=True)
-    np.save(out / "features.npy", np.concatenate(parts))
+    everything = np.concatenate(parts)
+    np.save(out / "features.npy", everything)
     (out / "index.json").write_text(json.dumps(index, indent=1))
     made = sum(e["hops"] for e in index if e["procedural"])
     print(
         f"prepare: {len(index)} sounds, {position * HOP / RATE / 60:.1f} minutes, "
         f"{made * HOP / RATE / 60:.1f} of them procedural"
     )
+    for label, (off, apart) in sorted(colours(everything, index).items()):
+        print(f"prepare: {label}: made by rule {off:.0f} dB from the recordings, these {apart:.0f} dB apart")
     return index
+
+
+def colours(everything: np.ndarray, index: list[dict[str, Any]]) -> dict[str, tuple[float, float]]:
+    """For each label of which there are both: how far, in decibels rms over 24 groups of bands of which the mean is
+    taken out, sounds made by rule lie from its recordings, and these from each other (NaN if there is one)."""
+    mean: dict[tuple[str, bool], list[np.ndarray]] = {}
+    for e in index:
+        power = np.exp(everything[e["start"] : e["start"] + e["hops"], 0].astype(np.float32)).mean(0)
+        x = 10 * np.log10(power.reshape(24, -1).mean(1) + 1e-12)
+        mean.setdefault((e["label"], e["procedural"]), []).append(np.maximum(x, x.max() - 60))
+
+    def apart(a: np.ndarray, b: np.ndarray) -> float:
+        return float((a - b - (a - b).mean()).std())
+
+    found = {}
+    for (label, procedural), made in mean.items():
+        recordings = mean.get((label, False), [])
+        if procedural and recordings:
+            pairs = [apart(a, b) for i, a in enumerate(recordings) for b in recordings[:i]]
+            own = float(np.mean(pairs)) if pairs else float("nan")
+            found[label] = (float(np.mean([apart(a, b) for a in made for b in recordings])), own)
+    return found
 
 
 def principal(features: np.ndarray, dim: int, latents: int = 40_000, seed: int = 0) -> dict[str, np.ndarray]:
