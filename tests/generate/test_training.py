@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import numpy as np
+import psutil
 import pytest
 import soundfile as sf
 import torch
@@ -105,6 +106,16 @@ def test_all_stages_and_the_model_they_make(tmp_path: pathlib.Path, capsys: pyte
     train(capsys, "export", work, tmp_path / "plain", "--set", "anchor_clips=4")
     plain = json.loads((tmp_path / "plain" / "model_index.json").read_text())
     assert plain["ambient"]["guidance"] > 1 and "distilled_steps" not in plain["ambient"]
+    endless = [*diffusion, "--seconds", 600, "--set", "ahead=1", "--set", "batch=16"]  # more than a pipe holds
+    command = [sys.executable, str(ROOT / "tools" / "train"), *map(str, endless)]
+    trainer = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert trainer.stdout is not None
+    assert any(line.startswith("{'step'") for line in trainer.stdout)  # it is at work
+    children = psutil.Process(trainer.pid).children()
+    preparing = [p for p in children if "spawn_main" in " ".join(p.cmdline())]
+    trainer.kill()
+    trainer.communicate()
+    assert preparing and not psutil.wait_procs(preparing, timeout=60)[1]  # nobody is left behind
     few = ["steps=2", "batch=1", "bf16=false", "ahead=0", "own=1.0"]
     distil = ["distil", work, "--seconds", 1, *(x for s in few for x in ("--set", s))]
     train(capsys, *distil)

@@ -7,8 +7,9 @@ import itertools
 import json
 import math
 import multiprocessing
+import os
 import pathlib
-import queue as queues
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -264,16 +265,12 @@ def channel_weights(work: pathlib.Path) -> torch.Tensor:
 def prefetch(work: pathlib.Path, settings: dict[str, Any], seed: int, queue: Any) -> None:
     """Fills a queue with batches, in a process of its own, for as long as there is someone to train."""
     torch.set_num_threads(1)
-    sampler, trainer = Sampler(work, settings, seed), multiprocessing.parent_process()
+    trainer = multiprocessing.parent_process()
+    if trainer is not None:  # a killed one cannot say goodbye, and a full queue would be waited for for ever
+        threading.Thread(target=lambda: (trainer.join(), os._exit(0)), daemon=True).start()
+    sampler = Sampler(work, settings, seed)
     while True:
-        batch = tuple(x.numpy() for x in sampler.batch())
-        while True:
-            try:
-                queue.put(batch, timeout=5)
-                break
-            except queues.Full:
-                if trainer is not None and not trainer.is_alive():
-                    return
+        queue.put(tuple(x.numpy() for x in sampler.batch()))
 
 
 @contextlib.contextmanager

@@ -366,9 +366,8 @@ def gulls(rng: Rng, n: int) -> Sound:
     return _room(rng, out, 1.0, rng.uniform(0.1, 0.4)) + rng.uniform(0.02, 0.12) * sea
 
 
-def train(rng: Rng, n: int) -> Sound:
+def train(rng: Rng, n: int, inside: bool) -> Sound:
     speed, rail = rng.uniform(12, 28), rng.uniform(15, 25)
-    inside = rng.random() < 0.5
     out = np.zeros((n, 2))
     thump = rng.uniform(70, 140, 4) * np.array([1, 1.9, 3.1, 4.7])
     clank = np.exp(rng.uniform(np.log(500), np.log(4000), 10))
@@ -493,8 +492,8 @@ MAKERS: dict[str, tuple[str, Callable[[Rng, int], Sound], float]] = {
     "bells": ("church bells", bells, 2.0),
     "chimes": ("wind chimes", chimes, 1.5),
     "gulls": ("seagulls", gulls, 2.0),
-    "train": ("train interior", train, 2.0),
-    "train outside": ("train passing", train, 1.0),
+    "train": ("train interior", lambda rng, n: train(rng, n, inside=True), 2.0),
+    "train outside": ("train passing", lambda rng, n: train(rng, n, inside=False), 1.0),
     "cicadas": ("cicadas", cicadas, 1.5),
     "grasshoppers": ("summer insects", grasshoppers, 1.5),
     "fan": ("fan", lambda rng, n: _machine(rng, n, 0.1, 1.0, (1500, 8000), turn=rng.uniform(3, 12)), 1.5),
