@@ -114,7 +114,8 @@ def test_all_stages_and_the_model_they_make(tmp_path: pathlib.Path, capsys: pyte
     children = psutil.Process(trainer.pid).children()
     preparing = [p for p in children if "spawn_main" in " ".join(p.cmdline())]
     trainer.kill()
-    trainer.communicate()
+    trainer.wait()
+    trainer.stdout.close()  # whoever is left behind has it open too
     assert preparing and not psutil.wait_procs(preparing, timeout=60)[1]  # nobody is left behind
     few = ["steps=2", "batch=1", "bf16=false", "ahead=0", "own=1.0"]
     distil = ["distil", work, "--seconds", 1, *(x for s in few for x in ("--set", s))]
