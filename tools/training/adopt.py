@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 
 from ambient.generate.bundled import WEIGHTS
 from ambient.generate.prompt import MAX_TOKENS, PromptEncoder
-from tools.training.export import load_half
+from tools.training.export import load_half, read_encoder
 
 __all__ = ["OwnEncoder", "adopt"]
 
@@ -63,10 +63,13 @@ def adopt(model: pathlib.Path, work: pathlib.Path, settings: dict[str, Any]) -> 
 
 
 class OwnEncoder:
-    """Sentence embeddings by the prompt encoder in a working folder: what the model will be asked with."""
+    """Sentence embeddings by the prompt encoder in a working folder: what the model will be asked with.
 
-    def __init__(self, work: pathlib.Path) -> None:
-        saved = torch.load(work / "prompt.pt", weights_only=False, map_location="cpu")
+    ``part``: of which stage; otherwise of the last that has run.
+    """
+
+    def __init__(self, work: pathlib.Path, part: str | None = None) -> None:
+        saved = read_encoder(work, part)
         self._encoder = PromptEncoder(**saved["config"]).eval()
         self._encoder.load_state_dict(saved["model"], strict=False)
         self._tokenizer = Tokenizer.from_file(str(work / "tokenizer.json"))

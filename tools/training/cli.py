@@ -14,12 +14,13 @@ __all__ = ["main"]
 
 SETTINGS = pathlib.Path(__file__).parent / "settings"
 _STORY = """\
-stages, in order (codec, tones, prompt and diffusion may run side by side once prepare is done):
+stages, in order (codec, tones and prompt may run side by side once prepare is done; naming may be left out):
 
   tools/train prepare recordings/manifest.csv --work out/train
   tools/train codec out/train recordings
   tools/train tones out/train recordings
   tools/train prompt out/train
+  tools/train naming out/train --dictionary /usr/share/wordnet
   tools/train diffusion out/train --threads 2
   tools/train distil out/train --threads 2
   tools/train export out/train out/model
@@ -73,6 +74,10 @@ def _parser() -> argparse.ArgumentParser:
     prompt.add_argument("--teacher", help="folder of the sentence transformer")
     prompt.add_argument(
         "--dictionary", type=pathlib.Path, help="folder of WordNet's database (data.noun, …): rare words by definition"
+    )
+    naming = stage("naming", "the prompt encoder learns which kinds of sound phrases name")
+    naming.add_argument(
+        "--dictionary", type=pathlib.Path, required=True, help="folder of WordNet's database (data.noun, …)"
     )
     stage("diffusion", "the diffusion transformer, by rectified flow with continuation")
     stage("distil", "a student that needs few steps and no guidance")
@@ -146,6 +151,10 @@ def main(arguments: list[str] | None = None) -> int:
             threads=given.threads,
             seconds=given.seconds,
         )
+    elif given.stage == "naming":
+        from tools.training import naming
+
+        naming.train(given.work, settings, given.dictionary, threads=given.threads, seconds=given.seconds)
     elif given.stage == "diffusion":
         from tools.training import diffusion
 

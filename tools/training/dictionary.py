@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-__all__ = ["definitions", "goals", "phrases"]
+__all__ = ["Nouns", "definitions", "goals", "phrases"]
 
 _KINDS = {
     "noun": {19: 4, 17: 3, 5: 2, 11: 2, 6: 1},  # phenomena, natural objects, animals, events, artifacts
@@ -70,6 +70,54 @@ def definitions(folder: pathlib.Path) -> dict[str, tuple[str, int]]:
     except OSError as error:
         raise SystemExit(f"{folder} has no WordNet database: {error}") from error
     return found
+
+
+class Nouns:
+    """WordNet's nouns and what they are kinds of. ``folder`` as in :func:`definitions`; raises SystemExit likewise."""
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        self._senses: dict[str, list[str]] = {}
+        self._above: dict[str, list[str]] = {}
+        self._files: dict[str, int] = {}
+        proper: set[tuple[str, str]] = set()
+        try:
+            data, index = ((folder / f"{n}.noun").read_text("utf-8", "replace").splitlines() for n in ("data", "index"))
+        except OSError as error:
+            raise SystemExit(f"{folder} has no WordNet database: {error}") from error
+        for line in data:
+            if line[:1].isdigit():
+                fields = line.partition(" | ")[0].split()
+                words = int(fields[3], 16)
+                at, kinds = fields[0], fields[5 + 2 * words :]
+                self._files[at] = int(fields[1])
+                self._above[at] = [kinds[i + 1] for i in range(0, len(kinds) - 3, 4) if kinds[i] in ("@", "@i")]
+                proper |= {(w.lower(), at) for w in fields[4 : 4 + 2 * words : 2] if not w.islower()}
+        for line in index:
+            fields = line.split()
+            if fields and line[0] != " " and re.fullmatch(r"[a-z][a-z_-]{2,24}", word := fields[0]):
+                common = [x for x in fields[-int(fields[2]) :] if (word, x) not in proper]
+                if common:
+                    self._senses[word.replace("_", " ")] = common
+        self.first = {word: senses[0] for word, senses in self._senses.items()}
+        """Word → its commonest sense that is no name."""
+
+    def file(self, sense: str) -> int:
+        """The number of the lexicographer file that a sense is kept in."""
+        return self._files[sense]
+
+    def sense(self, word: str, file: int) -> str | None:
+        """The commonest sense of a word in a lexicographer file."""
+        return next((x for x in self._senses.get(word, []) if self._files[x] == file), None)
+
+    def nearest(self, sense: str, of: dict[str, str]) -> str | None:
+        """What ``of`` has for a sense, or for the nearest of those that it is a kind of."""
+        row = [sense]
+        while row:
+            for x in row:
+                if x in of:
+                    return of[x]
+            row = [y for x in row for y in self._above.get(x, [])]
+        return None
 
 
 def phrases(

@@ -85,7 +85,7 @@ class Sampler:
     def stretch(self, label: str, latents: int) -> tuple[np.ndarray, dict[str, Any]]:
         """Log powers of a random stretch, float32 (hops, 2, BANDS); shorter recordings are joined to themselves."""
         options = self.by_label[label]
-        weights = np.array([min(e["hops"], 12000) for e in options], float)
+        weights = np.sqrt([e["hops"] for e in options])  # variety before length
         made = np.array([e["procedural"] for e in options])
         if made.any() and not made.all():  # where there are recordings, rules only add to them
             most = self.settings["procedural_share"] / (1 - self.settings["procedural_share"])

@@ -43,7 +43,7 @@ def export(work: pathlib.Path, out: pathlib.Path, settings: dict[str, Any]) -> i
     if codec.tonal is not None:
         codec.tonal.load_state_dict(torch.load(rings, weights_only=False, map_location="cpu")["best"])
     usual = usual_latents(work, trained["settings"], clips)
-    read = torch.load(work / "prompt.pt", weights_only=False, map_location="cpu")
+    read = read_encoder(work)
     config = {k: v for k, v in read["config"].items() if not k.startswith("_")}
     prototypes = torch.from_numpy(np.load(work / "prototypes.npy"))
     learned = trained["settings"]
@@ -52,7 +52,8 @@ def export(work: pathlib.Path, out: pathlib.Path, settings: dict[str, Any]) -> i
         | {"latent_dim": learned["latent_dim"], "kinds": len(prototypes)}
         | {k: learned[k] for k in ("grounding", "sharpness")}
     )
-    encoder.load_state_dict(read["model"] | {f"usual.{k}": v for k, v in usual.items()} | {"prototypes": prototypes})
+    own = {k: v for k, v in read["model"].items() if not k.startswith(("usual.", "prototypes"))}
+    encoder.load_state_dict(own | {f"usual.{k}": v for k, v in usual.items()} | {"prototypes": prototypes})
     out.mkdir(parents=True, exist_ok=True)
     for name, part in (("transformer", transformer), ("codec", codec), ("prompt_encoder", encoder)):
         _write(part, out / name)
@@ -98,6 +99,13 @@ def _write(part: nn.Module, folder: pathlib.Path) -> None:
     part.save_config(folder)  # type: ignore[operator]  # of diffusers' ConfigMixin
     save_file({k: v.detach().half().contiguous() for k, v in part.state_dict().items()}, folder / WEIGHTS)
     (folder / WEIGHTS).chmod(0o644)  # safetensors writes for the owner alone
+
+
+def read_encoder(work: pathlib.Path, part: str | None = None) -> dict[str, Any]:
+    """The prompt encoder of a working folder, of the last stage that has run or of ``part``: ``config``, ``model``."""
+    last = part or ("naming.pt" if (work / "naming.pt").exists() else "prompt.pt")
+    found: dict[str, Any] = torch.load(work / last, weights_only=False, map_location="cpu")
+    return found
 
 
 def load_half(path: pathlib.Path) -> dict[str, torch.Tensor]:

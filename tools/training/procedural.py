@@ -349,7 +349,7 @@ def gulls(rng: Rng, n: int) -> Sound:
     for at in _times(rng, n, rng.uniform(0.4, 1.2)):
         base, pan, loud = rng.uniform(650, 1150), rng.uniform(-0.8, 0.8), 10 ** rng.uniform(-1.2, 0)
         for _ in range(int(rng.integers(1, 8))):  # a long call, or a single mew
-            m = int(rng.uniform(0.22, 0.6) * RATE)
+            m = int(rng.uniform(0.12, 0.4) * RATE)
             u = np.linspace(0, 1, m)
             f = base * (0.75 + 0.5 * np.sin(np.pi * u**0.6) ** 1.5) * np.exp(0.01 * _slow(rng, m, 0.02))
             phase = 2 * np.pi * np.cumsum(f) / RATE
@@ -358,7 +358,7 @@ def gulls(rng: Rng, n: int) -> Sound:
             call = np.asarray(call) * (1 + 0.3 * _slow(rng, m, 0.01)) * np.hanning(m) ** 0.5
             if at + m < n:
                 _add(out, at, loud * call, pan)
-            at += m + int(rng.uniform(0.04, 0.15) * RATE)
+            at += m + int(rng.uniform(0.05, 0.2) * RATE)
             if at >= n:
                 break
     swell = np.exp(0.5 * _slow(rng, n, 3.0))[:, None]
@@ -381,7 +381,7 @@ def train(rng: Rng, n: int, inside: bool) -> Sound:
     for wheel in range(-8, 9) if inside else range(-4, 5):  # carriages before and behind
         for bogie in (0.0, 14.0):
             for axle in (0.0, rng.uniform(2.2, 2.6)):
-                loud = 0.3 ** (abs(wheel * car + bogie - 3) / car)
+                loud = 0.15 ** (abs(wheel * car + bogie - 3) / car)
                 first = (start + wheel * car + bogie + axle) % rail
                 for metres in np.arange(first, speed * n / RATE, rail):
                     at = int((metres / speed + rng.normal(0, 0.002)) * RATE)
@@ -389,7 +389,7 @@ def train(rng: Rng, n: int, inside: bool) -> Sound:
                         _add(out, at, joint(loud * rng.uniform(0.7, 1)), rng.uniform(-0.3, 0.3))
     sway = np.exp(0.25 * _slow(rng, n, 0.7))[:, None]
     rolling = _wide(rng, n, lambda: _below(_noise(rng, n, 4), rng.uniform(500, 2500), 1), 0.5)
-    return _room(rng, out, 0.4, 0.3) + rng.uniform(0.05, 0.3) * rolling * sway
+    return _room(rng, out, 0.4, 0.3) + rng.uniform(0.02, 0.12) * rolling * sway
 
 
 def cicadas(rng: Rng, n: int) -> Sound:
@@ -413,19 +413,46 @@ def cicadas(rng: Rng, n: int) -> Sound:
 
 
 def grasshoppers(rng: Rng, n: int) -> Sound:
-    out = np.zeros((n, 2))
-    for _ in range(int(rng.integers(3, 9))):
-        low, strokes = rng.uniform(3500, 7000), rng.uniform(14, 45)
-        pan, loud, at = rng.uniform(-0.9, 0.9), 10 ** rng.uniform(-1.0, 0), rng.uniform(0, 3)
+    """A meadow: grasshoppers and bush-crickets near and far, field crickets, flies, and the air above it."""
+    out, far = np.zeros((n, 2)), np.zeros(n)
+    for i in range(int(rng.integers(8, 20))):
+        away = 0.0 if i < 2 else rng.uniform(0.2, 1.0)
+        low, strokes = rng.uniform(3500, 8000), rng.uniform(8, 30) * rng.choice([1, 3])
+        pan, loud, at = rng.uniform(-0.9, 0.9), 10 ** (0.2 - 1.3 * away), rng.uniform(-2, 3)
+        song = np.zeros(n)
         while at * RATE < n:
-            m = int(rng.uniform(0.3, 2.5) * RATE)
+            m = int(rng.choice([rng.uniform(0.2, 0.8), rng.uniform(1.0, 6.0)]) * RATE)
             u = np.arange(m) / RATE
-            stroke = (u * strokes) % 1  # a leg along the wing: a scratch of teeth
-            scratch = _band(rng.standard_normal(m), low, low * 2.4) * np.exp(-5 * stroke) * np.minimum(1, stroke * 12)
-            _add(out, int(at * RATE), loud * scratch * np.hanning(m) ** 0.3, pan)
-            at += m / RATE + rng.exponential(1.2)
-    air = _wide(rng, n, lambda: _noise(rng, n, 5), 0.8)
-    return out + 0.05 * out.std() * air
+            stroke = (u * strokes * (1 + 0.05 * rng.standard_normal())) % 1  # a leg along the wing: a scratch of teeth
+            rasp = 0.15 + np.exp(-3 * stroke) * np.minimum(1, stroke * 6)
+            begin = max(0, int(at * RATE))
+            piece = (rng.standard_normal(m) * rasp * np.hanning(m) ** 0.3)[begin - int(at * RATE) : n - int(at * RATE)]
+            song[begin : begin + len(piece)] += piece
+            at += m / RATE + rng.exponential(0.8)
+        song = _band(song, low, min(low * rng.uniform(1.6, 2.6), 20_000))
+        if away > 0.5:
+            far += loud * song
+        else:
+            _add(out, 0, loud * song, pan)
+    for _ in range(int(rng.integers(1, 5))):
+        _add(out, 0, 10 ** rng.uniform(-0.8, 0.2) * _field_cricket(rng, n), rng.uniform(-0.9, 0.9))
+    out += _room(rng, far, 0.6, 1.0)
+    hum = _below(bees(rng, n), 2500)
+    air = _wide(rng, n, lambda: _noise(rng, n, 4.5), 0.5)
+    level = out.std()
+    return out + level * (10 ** rng.uniform(-1.4, -0.6) * hum / hum.std() + 10 ** rng.uniform(-1.3, -0.4) * air)
+
+
+def _field_cricket(rng: Rng, n: int) -> NDArray[np.float64]:
+    """Chirps of three or four pulses, three or four a second, nearly pure in tone."""
+    t = np.arange(n) / RATE
+    hz, each = rng.uniform(4300, 5200), rng.uniform(2.6, 4.2)
+    chirp = (t * each + 0.03 * np.cumsum(_slow(rng, n, 1.0)) / RATE) % 1 / each
+    pulses, rate = int(rng.integers(3, 5)), rng.uniform(26, 34)
+    pulse = chirp * rate % 1
+    sounds = (chirp < pulses / rate) * np.sin(np.pi * np.minimum(1, pulse / 0.7)) ** 2
+    found: NDArray[np.float64] = 0.2 * np.sin(2 * np.pi * hz * t * (1 + 0.0005 * rng.standard_normal())) * sounds
+    return found
 
 
 def _machine(

@@ -21,14 +21,14 @@ from tools.training.dictionary import goals as goals_of
 from tools.training.dictionary import phrases as dictionary_phrases
 from tools.training.teacher import Teacher
 
-__all__ = ["phrases", "train"]
+__all__ = ["MANNERS", "TIMES", "phrases", "tokens", "train", "words"]
 
 
 _PLACES = (
     "forest", "beach", "kitchen", "attic", "city", "harbour", "village", "desert", "swamp", "mountain", "library",
     "station", "garden", "barn", "cellar", "tent", "meadow", "valley", "market", "church", "tunnel", "ship", "cabin",
 )  # fmt: skip
-_TIMES = (
+TIMES = (
     "at night",
     "at dawn",
     "in winter",
@@ -38,7 +38,7 @@ _TIMES = (
     "before a storm",
     "at dusk",
 )
-_MANNERS = (
+MANNERS = (
     "soft", "loud", "distant", "gentle", "violent", "rhythmic", "muffled", "sharp", "eerie", "calm", "wet", "dry",
     "metallic", "wooden", "echoing", "hushed", "roaring", "crackling", "dripping", "buzzing", "humming", "rustling",
     "whistling", "splashing", "rumbling", "creaking", "chirping", "howling", "single", "many", "slow", "fast",
@@ -66,20 +66,18 @@ def phrases(count: int, vocabulary: list[str], known: list[str], seed: int = 0) 
         elif kind < 0.3:
             text = mixture(pick(sounds), pick(sounds), rng)
         elif kind < 0.45:
-            text = f"{pick(_MANNERS)} {pick(sounds)} in the {pick(_PLACES)} {pick(_TIMES)}"
+            text = f"{pick(MANNERS)} {pick(sounds)} in the {pick(_PLACES)} {pick(TIMES)}"
         elif kind < 0.6:
-            thing = f"{pick(_MANNERS)} {pick(vocabulary)}"
+            thing = f"{pick(MANNERS)} {pick(vocabulary)}"
             text = f"{thing} {pick(['in', 'on', 'near', 'of', 'and', 'behind'])} {pick(vocabulary)}"
         elif kind < 0.7:
-            text = (
-                f"{pick(['sound of', 'ambience of', 'inside', 'near', ''])} {pick(vocabulary)} {pick(_TIMES)}".strip()
-            )
+            text = f"{pick(['sound of', 'ambience of', 'inside', 'near', ''])} {pick(vocabulary)} {pick(TIMES)}".strip()
         elif kind < 0.8:
             text = f"{pick(vocabulary)} {pick(vocabulary)}, {pick(SETTINGS)}"
         elif kind < 0.9:
             text = " ".join(pick(vocabulary) for _ in range(int(rng.integers(1, 7))))
         else:
-            text = f"{pick(sounds)}, {pick(_MANNERS)} {pick(vocabulary)}, {pick(SETTINGS)}"
+            text = f"{pick(sounds)}, {pick(MANNERS)} {pick(vocabulary)}, {pick(SETTINGS)}"
         out.append(text)
     return [out[i] for i in rng.permutation(len(out))]
 
@@ -113,7 +111,7 @@ def _defined(
     work: pathlib.Path, dictionary: pathlib.Path, count: int, tokenizer: Tokenizer, master: Teacher
 ) -> tuple[list[str], Tensor]:
     """Phrases with words of a dictionary, and their goals ``(count, dim)``, kept in ``prompt_dictionary.npy``."""
-    fill = {"place": _PLACES, "time": _TIMES, "manner": _MANNERS}
+    fill = {"place": _PLACES, "time": TIMES, "manner": MANNERS}
     known = definitions(dictionary)
     pairs = dictionary_phrases(known, count, fill)
     vocabulary = set(tokenizer.get_vocab())
@@ -128,7 +126,8 @@ def _defined(
     return [p for p, _ in pairs], torch.from_numpy(np.load(path)).float()
 
 
-def _tokens(tokenizer: Tokenizer, texts: list[str]) -> tuple[Tensor, Tensor]:
+def tokens(tokenizer: Tokenizer, texts: list[str]) -> tuple[Tensor, Tensor]:
+    """Ids and mask ``(texts, tokens)``, both int64."""
     encoded = tokenizer.encode_batch(texts)
     return torch.tensor([e.ids for e in encoded]), torch.tensor([e.attention_mask for e in encoded])
 
@@ -191,7 +190,7 @@ def train(
         spent = before + time.monotonic() - began
         if step % 100 == 0 or spent >= until:
             with torch.inference_mode():
-                found = [student(*_tokens(tokenizer, texts[i : min(i + 128, held)])) for i in range(0, held, 128)]
+                found = [student(*tokens(tokenizer, texts[i : min(i + 128, held)])) for i in range(0, held, 128)]
             agreement = float((torch.cat(found) * goals[:held]).sum(-1).mean())
             row = {"step": step, "cosine": round(agreement, 4), "seconds": round(spent)}
             print(json.dumps(row), file=log, flush=True)
@@ -207,7 +206,7 @@ def train(
             group["lr"] = s["learning_rate"] * warm * (0.52 + 0.48 * math.cos(math.pi * spent / (s["minutes"] * 60)))
         at = int(rng.integers(0, max(1, len(order) - s["batch"])))
         pick = order[at : at + s["batch"]]
-        ids, mask = _tokens(tokenizer, [texts[i] for i in pick])
+        ids, mask = tokens(tokenizer, [texts[i] for i in pick])
         loss = 1 - (student(ids, mask) * nn.functional.normalize(goals[pick], dim=-1)).sum(-1).mean()
         optimiser.zero_grad(set_to_none=True)
         loss.backward()

@@ -1,0 +1,342 @@
+"""``naming``: teaches the prompt encoder which kinds of sound a phrase names.
+
+A sentence transformer tells what sentences are about: "a beck between mossy boulders" lies nearer to footsteps on
+gravel than to streams. What is heard is the head of the phrase; what stands behind a preposition is where it is, and
+the verb is how it goes. WordNet knows thousands of words for what sounds (a kittiwake is a gull, a comber a wave), by
+its hyponyms. So the encoder learns phrases of all these words, at odd places and with odd verbs, whose goal is what it
+has itself for a caption of that kind of sound with the same manner and time; for captions and phrases of any other sort
+the goal is what it said before.
+
+Words that the evaluation's phrases use (``phrases.py``) are never drawn.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import pathlib
+import re
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+
+from ambient.generate.prompt import MAX_TOKENS, PromptEncoder
+from tools.training.adopt import OwnEncoder
+from tools.training.captions import PHRASES
+from tools.training.dictionary import Nouns
+from tools.training.phrases import EXPECTED
+from tools.training.prompt import MANNERS, TIMES, phrases, tokens, words
+
+__all__ = ["named", "pairs", "train"]
+
+_KINDS: dict[str, tuple[tuple[str, int], ...]] = {
+    "rain": (("rain", 19),),
+    "heavy rain": (("downpour", 19),),
+    "drizzle": (("drizzle", 19), ("shower", 19)),
+    "hail": (("hail", 19), ("hailstorm", 19)),
+    "thunder": (("thunderclap", 11),),
+    "thunderstorm": (("thunderstorm", 19), ("storm", 19)),
+    "wind": (("wind", 19),),
+    "howling wind": (("gale", 19), ("windstorm", 19), ("blizzard", 19)),
+    "stream": (("stream", 17),),
+    "river": (("river", 17),),
+    "waterfall": (("waterfall", 17),),
+    "ocean waves": (("wave", 11), ("ocean", 17), ("sea", 17)),
+    "lake shore": (("lake", 17),),
+    "cave": (("cave", 17),),
+    "geyser": (("geyser", 17),),
+    "hot spring": (("hot spring", 17),),
+    "campfire": (("fire", 11),),
+    "wildfire": (("forest fire", 11), ("brush fire", 11), ("conflagration", 11)),
+    "fireplace": (("fireplace", 6), ("stove", 6)),
+    "birdsong": (("oscine", 5),),
+    "single bird": (("cuckoo", 5), ("thrush", 5), ("lark", 5), ("wagtail", 5)),
+    "seagulls": (("larid", 5), ("seabird", 5)),
+    "geese": (("goose", 5), ("duck", 5), ("swan", 5)),
+    "owl": (("owl", 5),),
+    "crickets": (("cricket", 5),),
+    "summer insects": (("grasshopper", 5),),
+    "cicadas": (("cicada", 5),),
+    "bees": (("bee", 5), ("wasp", 5), ("fly", 5)),
+    "frogs": (("frog", 5),),
+    "cat purring": (("domestic cat", 5),),
+    "wolf": (("wolf", 5),),
+    "coyotes": (("coyote", 5), ("wild dog", 5), ("jackal", 5)),
+    "animals": (("cattle", 5), ("sheep", 5)),
+    "farm": (("domestic fowl", 5), ("swine", 5)),
+    "jungle": (("parrot", 5), ("monkey", 5)),
+    "horse wagon": (("horse-drawn vehicle", 6), ("wagon", 6), ("cart", 6)),
+    "train passing": (("train", 6), ("locomotive", 6), ("streetcar", 6)),
+    "train interior": (("passenger car", 6),),
+    "subway station": (("subway", 6),),
+    "airplane passing": (("airplane", 6),),
+    "airplane cabin": (("airliner", 6),),
+    "helicopter": (("helicopter", 6),),
+    "traffic": (("highway", 6), ("truck", 6), ("bus", 6)),
+    "engine idle": (("car", 6),),
+    "city street": (("street", 6),),
+    "boat": (("boat", 6), ("sailing vessel", 6)),
+    "spaceship hum": (("spacecraft", 6),),
+    "church bells": (("bell", 6), ("chime", 6), ("carillon", 6)),
+    "singing bowl": (("gong", 6),),
+    "clock": (("clock", 6), ("watch", 6)),
+    "keyboard": (("typewriter", 6),),
+    "fan": (("fan", 6),),
+    "air conditioner": (("air conditioner", 6),),
+    "refrigerator": (("refrigerator", 6),),
+    "washing machine": (("washing machine", 6),),
+    "clothes dryer": (("clothes dryer", 6),),
+    "vacuum cleaner": (("vacuum cleaner", 6),),
+    "oven": (("oven", 6),),
+    "machinery hum": (("engine", 6), ("compressor", 6)),
+    "machinery": (("machine tool", 6), ("loom", 6), ("textile machine", 6), ("printer", 6)),
+    "construction site": (("power tool", 6), ("excavator", 6)),
+    "restaurant": (("restaurant", 6),),
+    "crowd": (("barroom", 6), ("conversation", 10), ("crowd", 14), ("party", 14)),
+    "office": (("office", 6),),
+    "library": (("library", 6),),
+    "aquarium": (("aquarium", 6),),
+    "white noise": (("static", 11),),
+    "vinyl crackle": (("phonograph record", 6), ("record player", 6)),
+}
+"""Label → where WordNet keeps words for it: a noun and the number of its lexicographer file. All hyponyms belong to it,
+down to those of another label."""
+_CALLS: dict[str, tuple[str, ...]] = {
+    "owl": ("hooting",),
+    "geese": ("honking", "gaggling"),
+    "birdsong": ("tweeting", "twittering", "warbling", "trilling", "chirruping"),
+    "dawn chorus": ("birdsong at daybreak", "the first birds waking"),
+    "single bird": ("whistling of one bird", "cooing"),
+    "seagulls": ("mewing overhead",),
+    "frogs": ("ribbit ribbit", "ribbiting"),
+    "night insects": ("chirping in the dark", "stridulation"),
+    "bees": ("buzzing from bloom to bloom", "droning in the blossom"),
+    "animals": ("mooing", "lowing", "bleating"),
+    "farm": ("clucking", "crowing", "grunting", "cackling"),
+    "wolf": ("baying", "baying at the moon"),
+    "coyotes": ("yapping", "yelping"),
+    "horse wagon": ("hoofbeats", "clip-clopping"),
+    "church bells": ("tolling", "pealing", "ding dong", "a knell"),
+    "wind chimes": ("tinkling", "jingling in the breeze"),
+    "clock": ("ticking", "ticktock"),
+    "rain": ("raining", "pouring", "a wet day", "showers"),
+    "heavy rain": ("bucketing down", "teeming", "pouring down"),
+    "drizzle": ("spitting", "drizzling", "a few drops"),
+    "hail": ("hailing", "hailstones"),
+    "drips": ("dripping", "plink plonk", "a leak", "drip drop"),
+    "stream": ("purling", "babbling", "gurgling", "burbling"),
+    "ocean waves": ("the seaside", "the coast", "waves"),
+    "fireplace": ("crackling logs", "embers"),
+    "thunder": ("a rumble from the clouds", "a bolt from the sky"),
+    "thunderstorm": ("stormy weather", "lightning"),
+    "howling wind": ("stormy gusts", "a windstorm"),
+    "wind in trees": ("rustling overhead", "leaves whispering", "leaves rustling", "treetops swaying"),
+    "train interior": ("clickety-clack", "a ride by rail"),
+    "train passing": ("a tram", "trains"),
+    "crowd": ("chattering", "gossiping", "laughter", "voices", "a foyer", "people"),
+    "restaurant": ("clinking glasses", "diners", "cutlery"),
+    "keyboard": ("typing", "tapping out a letter"),
+    "vacuum cleaner": ("hoovering", "vacuuming"),
+    "footsteps on snow": ("trudging through the snow",),
+    "footsteps on gravel": ("boots crunching", "steps crunching"),
+    "footsteps in water": ("wading", "splashing through puddles"),
+    "electric buzz": ("zapping", "a neon sign"),
+    "construction site": ("drilling", "sawing", "builders"),
+    "steam": ("hissing kettle", "a boiling kettle"),
+    "cave": ("a grotto",),
+    "underwater": ("scuba diving", "below the surface"),
+    "aquarium": ("goldfish bubbling", "a tank of fish"),
+    "jungle": ("the tropics", "monkeys and parrots"),
+    "traffic": ("cars swishing past", "vehicles", "rush hour"),
+    "white noise": ("hissing static",),
+}
+"""What is said without naming what sounds: its call, its going, its company."""
+_AT = ("in", "on", "near", "by", "behind", "above", "under", "below", "beside", "over", "across", "beyond", "around",
+       "between", "at", "along", "from", "through", "against", "among")  # fmt: skip
+_GOING = (
+    "moving", "rushing", "falling", "floating", "gliding", "crawling", "racing", "beating", "thundering", "sweeping",
+    "passing", "circling", "drifting", "pouring", "sinking", "rising", "turning", "shaking", "pounding", "playing",
+    "waiting", "working", "breaking", "bursting", "leaping", "drumming", "whispering", "muttering", "screaming",
+    "shouting", "lashing", "whipping", "creeping", "spinning", "striking", "wandering", "dancing", "sleeping",
+)  # fmt: skip
+_SAID = (
+    "{}", "a {}", "the {}", "{} {at} the {noun}", "a {} {at} a {noun}", "{} {at} the {noun}", "the {} {at} the {noun}",
+    "{manner} {} {at} the {noun}", "a {manner} {}", "{} {going} {at} the {noun}", "a {} {going}",
+    "{noun} {} {going} {at} the {noun}", "the {noun}'s {}", "{} {at} {noun}", "{manner} {} {time}", "{} {time}",
+    "the sound of a {} {at} the {noun}", "a {} and its {noun} {at} the {noun}",
+)  # fmt: skip
+_NOUN_FILES = (6, 15, 17, 18, 20, 28)
+"""Files of things, places, people, plants, times: what phrases stand beside."""
+_LIKE = 0.55
+"""Labels whose mean meanings are nearer than this share their surroundings: rain on a tent is no rain near a tent."""
+
+
+def _stem(word: str) -> str:
+    return word.removesuffix("s")
+
+
+_ASKED = {_stem(w) for phrase in EXPECTED for w in re.findall(r"[a-z]+", phrase.lower())}
+
+_RARE = _ASKED - {"a", "the", "in", "of", "on", "at", "from", "by", "with", "and", "to", "over", "full", "an"}
+
+
+def named(nouns: Nouns) -> dict[str, list[str]]:
+    """Label → words that WordNet has for it, those of the evaluation left out."""
+    label_of = {}
+    for label, anchors in _KINDS.items():
+        for word, file in anchors:
+            found = nouns.sense(word, file)
+            if found is not None:
+                label_of[found] = label
+    words: dict[str, list[str]] = {label: [] for label in _KINDS}
+    for word in sorted(nouns.first):
+        if any(_stem(w) in _ASKED for w in re.findall(r"[a-z]+", word)):
+            continue
+        kind = nouns.nearest(nouns.first[word], label_of)
+        if kind is not None:
+            words[kind].append(word)
+    for label, calls in _CALLS.items():
+        words[label] = words.get(label, []) + [c for c in calls if not {_stem(w) for w in c.split()} & _RARE]
+    return {label: found for label, found in words.items() if found}
+
+
+def pairs(
+    known: dict[str, list[str]], nouns: list[str], near: dict[str, set[str]], count: int, seed: int = 2
+) -> list[tuple[str, list[str]]]:
+    """``count`` phrases, and for each of them captions that mean the same sound.
+
+    ``known``: label → words that name it, see :func:`named`; ``nouns``: what may stand beside it; ``near``: label →
+    words that may not, because they would make it another label.
+    """
+    rng = np.random.default_rng(seed)
+    labels = sorted(PHRASES)
+
+    def pick(of: Any) -> str:
+        return str(of[int(rng.integers(len(of)))])
+
+    def filled(template: str, label: str) -> str:
+        def choice(name: str) -> str:
+            if name != "noun":
+                return pick({"at": _AT, "going": _GOING}[name])
+            while (word := pick(nouns)) in near.get(label, set()):
+                pass
+            return word
+
+        return re.sub(r"\{(noun|at|going)\}", lambda found: choice(found[1]), template)
+
+    out: list[tuple[str, list[str]]] = []
+    while len(out) < count:
+        label = pick(labels)
+        captions = PHRASES[label]
+        if label in known and rng.random() < 0.65:
+            thing = pick(known[label])
+            if rng.random() < 0.4 and not thing.endswith("s"):
+                thing += "s"
+            said = pick(_SAID)
+        else:
+            thing = re.sub("^(a|an|the) ", "", pick(captions))
+            said = pick([t for t in _SAID if "'s" not in t and "{going}" not in t])
+        same = {"manner": pick(MANNERS), "time": pick(TIMES)}
+        kept = " ".join(x for x in ("{manner}", "{}", "{time}") if x == "{}" or x in said)
+        meant = [kept.replace("{}", pick(captions)).format(**same) for _ in range(3)]
+        out.append((filled(said, label).replace("{}", thing).format(**same), meant))
+    return out
+
+
+def train(
+    work: pathlib.Path,
+    settings: dict[str, Any],
+    dictionary: pathlib.Path,
+    *,
+    threads: int = 1,
+    seconds: float | None = None,
+) -> float:
+    """Writes ``naming.pt`` and ``naming.jsonl``, and, when done, the texts' embeddings anew.
+
+    Returns the mean cosine with the goals on phrases left aside.
+    """
+    torch.set_num_threads(threads)
+    s = settings
+    before = OwnEncoder(work, "prompt.pt")
+    tokenizer = Tokenizer.from_file(str(work / "tokenizer.json"))
+    tokenizer.enable_padding()
+    tokenizer.enable_truncation(MAX_TOKENS)
+    texts, goals, known = _lessons(work, s, dictionary, before, tokenizer)
+    saved = torch.load(work / "prompt.pt", weights_only=False)
+    student = PromptEncoder(**saved["config"])
+    student.load_state_dict(saved["model"], strict=False)
+    learned = [p for name, p in student.named_parameters() if not name.startswith("usual")]
+    optimiser = torch.optim.AdamW(learned, lr=s["learning_rate"], weight_decay=0.0)
+    step, spent = 0, 0.0
+    if (work / "naming.pt").exists():
+        state = torch.load(work / "naming.pt", weights_only=False)
+        student.load_state_dict(state["model"])
+        optimiser.load_state_dict(state["optimiser"])
+        step, spent = state["step"], state["seconds"]
+    held = len(texts) // 40
+    order = np.argsort([len(t) for t in texts[held:]], kind="stable") + held
+    rng = np.random.default_rng(step)
+    already, began, log = spent, time.monotonic(), (work / "naming.jsonl").open("a")
+    until = min(s["minutes"] * 60, spent + seconds if seconds is not None else math.inf)
+    print(f"naming: {known} words, {len(texts)} phrases", flush=True)
+    while True:
+        spent = already + time.monotonic() - began
+        if step % 100 == 0 or spent >= until:
+            with torch.inference_mode():
+                found = [student(*tokens(tokenizer, texts[i : min(i + 128, held)])) for i in range(0, held, 128)]
+            agreement = float((torch.cat(found) * goals[:held]).sum(-1).mean())
+            row = {"step": step, "cosine": round(agreement, 4), "seconds": round(spent)}
+            print(json.dumps(row), file=log, flush=True)
+            print(row, flush=True)
+            state = {"model": student.state_dict(), "optimiser": optimiser.state_dict(), "config": saved["config"]}
+            torch.save(state | {"step": step, "seconds": spent}, work / "naming.pt")
+        if spent >= until:
+            break
+        for group in optimiser.param_groups:
+            warm = min(1.0, (step + 1) / 50)
+            group["lr"] = s["learning_rate"] * warm * (0.52 + 0.48 * math.cos(math.pi * spent / (s["minutes"] * 60)))
+        at = int(rng.integers(0, max(1, len(order) - s["batch"])))
+        picked = order[at : at + s["batch"]]
+        loss = 1 - (student(*tokens(tokenizer, [texts[i] for i in picked])) * goals[picked]).sum(-1).mean()
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(learned, 1.0)
+        optimiser.step()
+        step += 1
+    if spent >= s["minutes"] * 60:
+        embedded = OwnEncoder(work)(json.loads((work / "texts.json").read_text())["texts"])
+        np.save(work / "texts.npy", embedded.astype(np.float16))
+    return agreement
+
+
+def _lessons(
+    work: pathlib.Path, s: dict[str, Any], dictionary: pathlib.Path, before: OwnEncoder, tokenizer: Tokenizer
+) -> tuple[list[str], torch.Tensor, int]:
+    """Phrases, shuffled; their goals, unit vectors ``(phrases, dim)``; and the number of words that name sounds."""
+    nouns = Nouns(dictionary)
+    table = named(nouns)
+    vocabulary = words(tokenizer)
+    things = [w for w in vocabulary if w in nouns.first and nouns.file(nouns.first[w]) in _NOUN_FILES]
+    things = [w for w in things if _stem(w) not in _ASKED]
+    said = {label: set(re.findall(r"[a-z]+", " ".join(found))) for label, found in PHRASES.items()}
+    centres = np.stack([before(PHRASES[label]).mean(0) for label in sorted(PHRASES)])
+    centres /= np.linalg.norm(centres, axis=1, keepdims=True)
+    alike = centres @ centres.T > _LIKE
+    near = {
+        label: set().union(*(said[other] for j, other in enumerate(sorted(PHRASES)) if alike[i, j]))
+        for i, label in enumerate(sorted(PHRASES))
+    }
+    lessons = pairs(table, things, near, s["phrases"])
+    meant = before([m for _, ms in lessons for m in ms]).reshape(len(lessons), 3, -1).mean(1)
+    meant /= np.linalg.norm(meant, axis=1, keepdims=True)
+    goals = s["own"] * before([text for text, _ in lessons]) + (1 - s["own"]) * meant
+    captions = json.loads((work / "texts.json").read_text())["texts"]
+    others = captions + phrases(s["others"], vocabulary, [], seed=3)
+    texts = [text for text, _ in lessons] + others
+    every = np.concatenate([goals, before(others)])
+    every /= np.maximum(np.linalg.norm(every, axis=1, keepdims=True), 1e-9)
+    shuffled = np.random.default_rng(4).permutation(len(texts))
+    return [texts[i] for i in shuffled], torch.from_numpy(every[shuffled]).float(), sum(map(len, table.values()))
