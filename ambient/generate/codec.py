@@ -14,6 +14,9 @@ after Serra and Smith 1990).
 
 Noise and the phases of the oscillators depend on a seed and the absolute position on the timeline only: two decodes of
 the same latents coincide sample for sample, except within ``EDGE_LATENTS`` of either end of a clip.
+
+What analysis sees of noise flickers by chance, and synthesis draws that chance anew: a waterfall would flicker twice.
+So encoding takes out of the latents what is no more than the flicker of noise that is perfectly steady.
 """
 
 from __future__ import annotations
@@ -41,6 +44,7 @@ __all__ = [
     "position_flicker",
     "position_noise",
     "smooth_flicker",
+    "steadied",
 ]
 
 FRAME = HOP * STACK
@@ -54,6 +58,8 @@ GROUPS = 24
 """Band groups that share a shape in time within a hop."""
 SPEEDS = (1, 4, 9)
 """Widths, in slots of 1 ms, of the windows that smooth the random flicker."""
+SPAN = 25
+"""Latents, two seconds, over which it is judged how much a sound moves."""
 SLOWEST = 35
 """Slots over which flicker has no mean: what is slower than some 25 Hz is in the latents."""
 
@@ -118,6 +124,26 @@ def smooth_flicker(white: Tensor) -> Tensor:
     return torch.stack(out, -3)
 
 
+def steadied(latents: Tensor, chance: Tensor) -> Tensor:
+    """Takes chance out of latents ``(..., latent_dim, frames)``.
+
+    ``chance``: variance of each direction in noise that is perfectly steady, ``(latent_dim,)``. Where a direction moves
+    no more than that, over :data:`SPAN`, it stands still; of what moves more the variance is taken out (power
+    subtraction, as Boll 1979 takes noise out of spectra).
+    """
+    flat = latents.reshape(-1, *latents.shape[-2:])
+    ones = torch.ones_like(flat[:1, :1])
+
+    def mean(x: Tensor) -> Tensor:
+        return functional.avg_pool1d(x, SPAN, 1, SPAN // 2, count_include_pad=False)
+
+    count = functional.avg_pool1d(ones, SPAN, 1, SPAN // 2) * SPAN
+    middle = mean(flat)
+    variance = mean((flat - middle).square()) * count / (count - 1).clamp_min(1)
+    kept = ((variance - chance[:, None]).clamp_min(0) / variance.clamp_min(1e-9)).sqrt()
+    return (middle + kept * (flat - middle)).reshape(latents.shape)
+
+
 def _interpolation(bins: int, fft: int) -> Tensor:
     """Linear interpolation from band centres to FFT bins, ``(BANDS, bins)``; held outside."""
     centres = band_centres()[1:-1]
@@ -162,7 +188,9 @@ class AmbienceCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers
         hidden: int = 160,
         refined: bool = True,
         tones: bool = False,
+        chance: Sequence[float] = (),
     ) -> None:
+        """``chance``: see :func:`steadied`; without it, latents are as they are."""
         super().__init__()
         width = STACK * 2 * BANDS
         self.mean = nn.Parameter(torch.zeros(width), requires_grad=False)
@@ -186,7 +214,10 @@ class AmbienceCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers
         bands = analyse(mid_side, self.filters)  # (B, 2, hops, BANDS)
         bands = torch.maximum(bands, torch.stack([bands[:, 0], bands[:, 0] - 3 * np.log(10)], 1))
         stacked = bands.permute(0, 2, 1, 3).reshape(len(audio), -1, self.mean.shape[0])
-        return Encoded(((stacked - self.mean) @ self.encoder).transpose(1, 2))
+        latents = ((stacked - self.mean) @ self.encoder).transpose(1, 2)
+        if self.config.chance:
+            latents = steadied(latents, torch.tensor(self.config.chance, device=latents.device))
+        return Encoded(latents)
 
     def envelope(self, latents: Tensor) -> Tensor:
         """Linear reconstruction of the log band powers, ``(batch, 2 * BANDS, hops)``."""

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ambient.generate.bands import analyse
 from ambient.generate.bundled import _load
 from ambient.generate.catalogue import MODELS
-from ambient.generate.codec import EDGE_LATENTS, FRAME, AmbienceCodec, position_flicker, position_noise
+from ambient.generate.codec import EDGE_LATENTS, FRAME, SPAN, AmbienceCodec, position_flicker, position_noise, steadied
+
+CHANCE = json.loads((MODELS / "bundled" / "codec" / "config.json").read_text())["chance"]
 
 
 @pytest.fixture(scope="module")
@@ -90,3 +95,44 @@ def test_clicks_stay_clicks(codec: AmbienceCodec) -> None:
     short = y[: len(y) // 96 * 96].reshape(-1, 96).square().mean(1)
     assert float(short.max() / short.mean()) > 15  # noise: below 2
     assert float(short.median() / short.mean()) < 0.3  # noise: near 1
+
+
+def flicker(codec: AmbienceCodec, x: torch.Tensor) -> float:
+    """How much the power of a band varies from latent frame to latent frame, mean variance of its logarithm."""
+    bands = analyse(x[0].mean(0), codec.filters).exp()
+    return float(bands[: len(bands) // 16 * 16].reshape(-1, 16, bands.shape[1]).mean(1)[3:-3].log().var(0).mean())
+
+
+@torch.inference_mode()
+def test_steady_noise_does_not_flicker_twice(codec: AmbienceCodec) -> None:
+    """What analysis sees of noise varies by chance, which synthesis draws again: together twice as much."""
+    x = noise(100)
+    z = codec.encode(x).latents
+    assert flicker(codec, codec.decode(z, [0], [1]).sample) < 1.35 * flicker(codec, x)
+    codec.register_to_config(chance=[])
+    try:
+        assert float(codec.encode(x).latents.var(2).sum()) > 2 * float(z.var(2).sum())
+    finally:
+        codec.register_to_config(chance=CHANCE)
+
+
+@given(st.integers(0, 10_000), st.integers(1, 80), st.floats(0, 2))
+@settings(max_examples=40, deadline=None)
+def test_chance_is_taken_out_and_nothing_else(seed: int, frames: int, chance: float) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    z = torch.randn(2, 3, frames, generator=generator) * torch.tensor([0.3, 1.0, 10.0])[:, None]
+    out = steadied(z, torch.full((3,), chance))
+    assert out.shape == z.shape and bool(torch.isfinite(out).all())
+    assert torch.equal(out[1], steadied(z[1], torch.full((3,), chance)))  # clips do not know of each other
+    torch.testing.assert_close(steadied(z, torch.zeros(3)), z)
+    if frames > SPAN:
+        middle = z.mean(2, keepdim=True)
+        assert float((out - middle).square().sum()) <= float((z - middle).square().sum()) * 1.05  # moves no more
+        torch.testing.assert_close(out[:, 2], z[:, 2], atol=30 * chance / 10 + 1e-3, rtol=0.1)  # what moves much stays
+
+
+def test_what_is_all_chance_stands_still_and_events_stay() -> None:
+    z = torch.randn(1, 1, 400, generator=torch.Generator().manual_seed(1))
+    assert float(steadied(z, torch.ones(1)).var()) < 0.25
+    z[..., 200] += 20.0
+    assert float(steadied(z, torch.ones(1))[0, 0, 200]) > 15.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -124,6 +125,16 @@ def test_all_stages_and_the_model_they_make(tmp_path: pathlib.Path, capsys: pyte
     torch.save(saved | {"step": 49}, work / "distil.pt")
     resumed = train(capsys, *distil)
     assert "from step 49" in resumed and "'step': 50, 'error'" in resumed  # a row is due at once
+    begun = tmp_path / "begun"  # what distillation changed is put to a teacher that has been trained on
+    shutil.copytree(work, begun, ignore=shutil.ignore_patterns("distil.*"))
+    taught = torch.load(begun / "diffusion.pt", weights_only=False)
+    torch.save(taught | {"ema": {k: v + 1.0 for k, v in taught["ema"].items()}}, begun / "diffusion.pt")
+    with pytest.raises(SystemExit, match="no distillation"):
+        train(capsys, *distil, "--after", begun)
+    distil[1] = begun
+    train(capsys, *distil, "--after", work, "--seconds", 0)
+    moved, there = (torch.load(x / "distil.pt", weights_only=False)["ema"] for x in (begun, work))
+    assert all(torch.allclose(moved[k], there[k] + 1.0, atol=1e-4) for k in moved)
     train(capsys, "export", work, tmp_path / "model", "--set", "anchor_clips=4")
     card = json.loads((tmp_path / "model" / "model_index.json").read_text())
     assert card["_class_name"] == "AmbiencePipeline"

@@ -14,6 +14,7 @@ from tokenizers import Tokenizer
 from ambient.generate.bundled import WEIGHTS
 from ambient.generate.prompt import MAX_TOKENS, PromptEncoder
 from tools.training.export import load_half, read_encoder
+from tools.training.features import chance_of
 
 __all__ = ["OwnEncoder", "adopt"]
 
@@ -33,7 +34,8 @@ def adopt(model: pathlib.Path, work: pathlib.Path, settings: dict[str, Any]) -> 
         shutil.copyfile(model / "prompt_encoder" / "tokenizer.json", work / "tokenizer.json")
     except (OSError, ValueError, KeyError) as error:
         raise SystemExit(f"{model} is no model to go on from: {error}") from error
-    np.savez(work / "linear.npz", mean=codec["mean"], encode=codec["encoder"], decode=codec["decoder"])
+    linear = {"mean": codec["mean"].numpy(), "encode": codec["encoder"].numpy(), "decode": codec["decoder"].numpy()}
+    np.savez(work / "linear.npz", **linear, chance=chance_of(linear))
     refiner = {k.removeprefix("refiner."): v for k, v in codec.items() if k.startswith("refiner.")}
     torch.save(
         {

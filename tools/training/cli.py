@@ -80,7 +80,10 @@ def _parser() -> argparse.ArgumentParser:
         "--dictionary", type=pathlib.Path, required=True, help="folder of WordNet's database (data.noun, …)"
     )
     stage("diffusion", "the diffusion transformer, by rectified flow with continuation")
-    stage("distil", "a student that needs few steps and no guidance")
+    distil = stage("distil", "a student that needs few steps and no guidance")
+    distil.add_argument(
+        "--after", type=pathlib.Path, metavar="WORK", help="begin with what distillation changed in another folder"
+    )
     export = stage("export", "the trained parts as a model that `--model DIR` takes", trains=False)
     export.add_argument("work", type=pathlib.Path)
     export.add_argument("out", type=pathlib.Path)
@@ -162,7 +165,7 @@ def main(arguments: list[str] | None = None) -> int:
     elif given.stage == "distil":
         from tools.training import distil
 
-        distil.train(given.work, settings, threads=given.threads, seconds=given.seconds)
+        distil.train(given.work, settings, after=given.after, threads=given.threads, seconds=given.seconds)
     elif given.stage == "export":
         from tools.training.export import export
 

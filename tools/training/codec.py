@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ambient.generate.bands import RATE, STACK
 from ambient.generate.codec import FRAME, GROUPS, SLOTS, SPEEDS, AmbienceCodec, smooth_flicker
-from tools.training.features import principal, sound_of
+from tools.training.features import save_linear, sound_of
 
 RESOLUTIONS = ((64, 12), (256, 24), (768, 48), (2048, 96))
 """(window, bands) pairs of the loss."""
@@ -88,11 +88,12 @@ def linear(codec: AmbienceCodec, work: pathlib.Path) -> None:
     """Fits (or takes) the linear part."""
     path = work / "linear.npz"
     if not path.exists():
-        np.savez(path, **principal(np.load(work / "features.npy", mmap_mode="r"), codec.config.latent_dim))
+        save_linear(work, codec.config.latent_dim)
     with np.load(path) as found, torch.no_grad():
         codec.mean.copy_(torch.from_numpy(found["mean"]))
         codec.encoder.copy_(torch.from_numpy(found["encode"]))
         codec.decoder.copy_(torch.from_numpy(found["decode"]))
+        codec.register_to_config(chance=[round(float(x), 5) for x in found["chance"]])
 
 
 class Sounds:

@@ -20,6 +20,7 @@ from diffusers.models.transformers.transformer_stable_audio3 import StableAudio3
 
 from ambient.generate.bands import BANDS, STACK
 from ambient.generate.bundled import velocity
+from ambient.generate.codec import steadied
 from ambient.generate.prompt import ground
 from tools.training.captions import ONE_SHOT_LABELS
 
@@ -52,6 +53,7 @@ class Sampler:
     def __init__(self, work: pathlib.Path, settings: dict[str, Any], seed: int, split: str = "train") -> None:
         self.features = np.load(work / "features.npy", mmap_mode="r")
         self.linear = dict(np.load(work / "linear.npz"))
+        self.chance = torch.from_numpy(self.linear["chance"])
         self.settings = settings
         self.rng = np.random.default_rng(seed)
         texts, kinds = (torch.from_numpy(np.load(work / n)).float() for n in ("texts.npy", "prototypes.npy"))
@@ -119,7 +121,9 @@ class Sampler:
     def latents(self, f: np.ndarray) -> np.ndarray:
         """Encodes log powers, (hops, 2, BANDS) → (latent_dim, latents)."""
         x = f.reshape(-1, STACK * 2 * BANDS) - self.linear["mean"]
-        return (x @ self.linear["encode"]).T
+        z = torch.from_numpy((x @ self.linear["encode"]).T)
+        steady: np.ndarray = steadied(z, self.chance.to(z)).numpy()
+        return steady
 
     def pick_text(self, *keys: str) -> np.ndarray:
         """Embedding of a random text among the given keys."""

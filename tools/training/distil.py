@@ -73,8 +73,18 @@ def stretch(
     return (start - x) / width
 
 
-def train(work: pathlib.Path, settings: dict[str, Any], *, threads: int = 1, seconds: float | None = None) -> None:
+def train(
+    work: pathlib.Path,
+    settings: dict[str, Any],
+    *,
+    after: pathlib.Path | None = None,
+    threads: int = 1,
+    seconds: float | None = None,
+) -> None:
     """Trains, or goes on training, and writes ``distil.pt`` and ``distil.jsonl`` in ``work``; needs ``diffusion.pt``.
+
+    ``after``: another working folder, whose teacher this one's has been trained on from; what distillation changed
+    there is changed here to begin with (as LCM-LoRA is put to other weights of its kind, arXiv 2311.05556).
 
     The log's ``error`` is that of the student's steps, over that of the teacher if it took steps as long: below 1 it
     is nearer to the teacher's many steps than the teacher's few are.
@@ -88,6 +98,8 @@ def train(work: pathlib.Path, settings: dict[str, Any], *, threads: int = 1, sec
     teacher = build(trained["settings"]).eval().requires_grad_(False)
     teacher.load_state_dict(trained["ema"])
     student = copy.deepcopy(teacher).train().requires_grad_(True)
+    if after is not None and not checkpoint.exists():
+        _change(student, after)
     optimiser = torch.optim.AdamW(student.parameters(), lr=s["learning_rate"], betas=(0.9, 0.98), weight_decay=0.0)
     step, spent = 0, 0.0
     if checkpoint.exists():
@@ -148,6 +160,17 @@ def train(work: pathlib.Path, settings: dict[str, Any], *, threads: int = 1, sec
             if step % s["save_every"] == 0:
                 _save(checkpoint, student, ema, optimiser, step, spent, s)
     _save(checkpoint, student, ema, optimiser, step, spent, s)
+
+
+@torch.no_grad()
+def _change(student: nn.Module, after: pathlib.Path) -> None:
+    """Changes a teacher by what distillation changed in another folder. Raises SystemExit where there is none."""
+    try:
+        theirs, taught = (torch.load(after / name, weights_only=False)["ema"] for name in ("diffusion.pt", "distil.pt"))
+        for name, weight in student.named_parameters():
+            weight += taught[name] - theirs[name]
+    except (OSError, KeyError, RuntimeError) as error:
+        raise SystemExit(f"{after} has no distillation to begin with: {error}") from error
 
 
 @torch.no_grad()

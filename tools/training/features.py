@@ -169,6 +169,16 @@ def principal(features: np.ndarray, dim: int, latents: int = 40_000, seed: int =
     }
 
 
+def chance_of(linear: dict[str, np.ndarray], seconds: float = 60.0) -> np.ndarray:
+    """How much each direction moves by chance alone: its variance in steady noise, float32 ``(dim,)``."""
+    rng = np.random.default_rng(0)
+    noise = rng.standard_normal((2, round(seconds * RATE / (HOP * STACK)) * HOP * STACK)).astype(np.float32)
+    bands = analyse(torch.from_numpy(noise), band_filters()).permute(1, 0, 2).reshape(-1, STACK * 2 * BANDS).numpy()
+    moving: np.ndarray = ((bands - linear["mean"]) @ linear["encode"])[4:-4].var(0)
+    return moving.astype(np.float32)
+
+
 def save_linear(work: pathlib.Path, dim: int) -> None:
     """Fits the linear codec to the features and writes ``linear.npz``."""
-    np.savez(work / "linear.npz", **principal(np.load(work / "features.npy", mmap_mode="r"), dim))
+    found = principal(np.load(work / "features.npy", mmap_mode="r"), dim)
+    np.savez(work / "linear.npz", **found, chance=chance_of(found))
