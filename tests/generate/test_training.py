@@ -129,9 +129,9 @@ def test_all_stages_and_the_model_they_make(tmp_path: pathlib.Path, capsys: pyte
     shutil.copytree(work, begun, ignore=shutil.ignore_patterns("distil.*"))
     taught = torch.load(begun / "diffusion.pt", weights_only=False)
     torch.save(taught | {"ema": {k: v + 1.0 for k, v in taught["ema"].items()}}, begun / "diffusion.pt")
+    distil[1] = begun
     with pytest.raises(SystemExit, match="no distillation"):
         train(capsys, *distil, "--after", begun)
-    distil[1] = begun
     train(capsys, *distil, "--after", work, "--seconds", 0)
     moved, there = (torch.load(x / "distil.pt", weights_only=False)["ema"] for x in (begun, work))
     assert all(torch.allclose(moved[k], there[k] + 1.0, atol=1e-4) for k in moved)
