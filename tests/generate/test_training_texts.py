@@ -16,7 +16,7 @@ from ambient.generate.prompt import PromptEncoder, ground
 from tools.training import dictionary, naming
 from tools.training.adopt import OwnEncoder
 from tools.training.captions import PHRASES
-from tools.training.phrases import EXPECTED
+from tools.training.phrases import EXPECTED, NAMED
 
 KINDS = torch.nn.functional.normalize(
     torch.from_numpy(np.random.default_rng(3).standard_normal((6, 16))).float(), dim=1
@@ -163,3 +163,24 @@ def test_the_encoder_learns_what_phrases_name(nouns: dictionary.Nouns, tmp_path:
     embedded = np.load(tmp_path / "texts.npy").astype(np.float32)  # anew, as the encoder reads them now
     np.testing.assert_allclose(embedded, OwnEncoder(tmp_path)(["a babbling brook", "rain"]), atol=2e-3)
     assert agreement() == pytest.approx(after, abs=1e-4)  # what is done is not begun again
+
+
+def test_phrases_that_judge_are_not_trained_on(nouns: dictionary.Nouns) -> None:
+    asked = [*EXPECTED, *(phrase for phrases in NAMED.values() for phrase in phrases)]
+    assert len(asked) == len(set(asked)) > 180
+    taught = [p.lower() for ps in PHRASES.values() for p in ps]
+    taught += [w for words in naming.named(nouns).values() for w in words]
+    assert not [a for a in asked if any(a.lower() in t for t in taught)]
+    assert all(label in PHRASES for labels in NAMED for label in labels)
+
+
+def test_phrases_are_understood_where_they_lie_nearest_to_what_they_name() -> None:
+    labels = sorted(PHRASES)
+    prototypes = torch.eye(len(labels))
+    of = {p: labels.index(ls[0]) for ls, ps in NAMED.items() for p in ps}
+    good = naming.understood(lambda p: prototypes[of[p]], prototypes, labels, 20.0)
+    assert good["nearest"] == 1 and good["weight"] > 0.99 and not good["wrong"]
+    (wet,) = [torch.eye(len(labels))[labels.index("rain")]]
+    bad = naming.understood(lambda _: wet, prototypes, labels, 20.0)
+    assert bad["nearest"] < 0.2 and bad["wrong"]["builders at work"] == "rain"
+    assert naming.understood(lambda _: wet, prototypes, [], 20.0)["phrases"] == 0

@@ -22,6 +22,7 @@ from tools.training.captions import PHRASES
 from tools.training.features import sound_of
 from tools.training.joins import auc, stretches
 from tools.training.likeness import PIECE, band_powers, compare, pieces
+from tools.training.naming import understood
 from tools.training.phrases import EXPECTED
 
 __all__ = ["chain", "continuity", "evaluate", "held_out"]
@@ -141,6 +142,10 @@ def evaluate(
     if seeds and work is not None:
         _say("likeness")
         found["likeness"] = compare(_by_label(backend, work, seeds), work)
+    if work is not None:
+        encoder = backend._reader._encoder
+        labels = sorted({e["label"] for e in json.loads((work / "index.json").read_text())})
+        found["named"] = understood(backend._reader._embed, encoder.prototypes, labels, encoder.config.sharpness)
     said = list(EXPECTED)[:phrases]
     clips_of = {text: sound(text, i) for i, text in enumerate(said)}
     levels = [float(_decibels(x)) for x in clips_of.values()]
@@ -202,8 +207,15 @@ def picture(work: pathlib.Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    shown = [("codec", "held"), ("tones", "held"), ("prompt", "cosine"), ("diffusion", "loss"), ("distil", "error")]
-    figure, axes = plt.subplots(1, len(shown), figsize=(15, 3.2))
+    shown = [
+        ("codec", "held"),
+        ("tones", "held"),
+        ("prompt", "cosine"),
+        ("naming", "cosine"),
+        ("diffusion", "loss"),
+        ("distil", "error"),
+    ]
+    figure, axes = plt.subplots(1, len(shown), figsize=(18, 3.2))
     for axis, (stage, key) in zip(axes, shown, strict=True):
         path = work / f"{stage}.jsonl"
         rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []

@@ -17,6 +17,7 @@ import math
 import pathlib
 import re
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -27,10 +28,10 @@ from ambient.generate.prompt import MAX_TOKENS, PromptEncoder
 from tools.training.adopt import OwnEncoder
 from tools.training.captions import PHRASES
 from tools.training.dictionary import Nouns
-from tools.training.phrases import EXPECTED
+from tools.training.phrases import EXPECTED, NAMED
 from tools.training.prompt import MANNERS, TIMES, phrases, tokens, words
 
-__all__ = ["named", "pairs", "train"]
+__all__ = ["named", "pairs", "train", "understood"]
 
 _KINDS: dict[str, tuple[tuple[str, int], ...]] = {
     "rain": (("rain", 19),),
@@ -340,3 +341,25 @@ def _lessons(
     every /= np.maximum(np.linalg.norm(every, axis=1, keepdims=True), 1e-9)
     shuffled = np.random.default_rng(4).permutation(len(texts))
     return [texts[i] for i in shuffled], torch.from_numpy(every[shuffled]).float(), sum(map(len, table.values()))
+
+
+def understood(
+    embed: Callable[[str], torch.Tensor], prototypes: torch.Tensor, labels: list[str], sharpness: float
+) -> dict[str, Any]:
+    """How well phrases that no caption contains lead to the kind of sound they name.
+
+    ``embed``: phrase → unit vector; ``prototypes``: one row a label. ``nearest``: share of phrases that lie nearest to
+    a right label; ``weight``: of the right labels in what meanings are drawn to, mean; ``wrong``: phrase → nearest.
+    """
+    right, weights, wrong = [], [], {}
+    for meant, said in NAMED.items():
+        rows = [labels.index(x) for x in meant if x in labels]
+        for phrase in said if rows else ():
+            near = torch.softmax(sharpness * prototypes[: len(labels)] @ embed(phrase), 0)
+            best = labels[int(near.argmax())]
+            right.append(best in meant)
+            weights.append(float(near[rows].sum()))
+            if best not in meant:
+                wrong[phrase] = best
+    share = {"nearest": float(np.mean(right or [0])), "weight": float(np.mean(weights or [0]))}
+    return {"phrases": len(right)} | {k: round(v, 3) for k, v in share.items()} | {"wrong": wrong}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["ACCEPTED", "EXPECTED"]
+__all__ = ["ACCEPTED", "EXPECTED", "NAMED"]
 
 _RAIN = ("Rain", "Raindrop", "Rain on surface")
 _BIRD = ("Bird", "Bird vocalization, bird call, bird song", "Chirp, tweet")
@@ -177,3 +177,113 @@ ACCEPTED: dict[str, tuple[str, ...]] = {
     "wolf": _BEAST,
 }
 """Label → classes of which one should be among the tagger's first five. Quiet rooms and nights have none."""
+
+_NAMED = """\
+rain, heavy rain, drizzle, rain on leaves, rain on roof, rain on tent, rain on window: a sprinkle on the skylight;
+  pouring outside the kitchen window; teeming down on the tarpaulin; spitting on the pavement; a soaking downfall in
+  the valley; torrents beating on the greenhouse; raindrops on a tin shed; precipitation over the moor; it is
+  bucketing down on the car roof
+rain, heavy rain, drizzle, rain on leaves, rain on roof, rain on tent, rain on window, drips: wet leaves dripping in
+  a shower
+stream, river, waterfall: a brooklet by the old mill; a burn tumbling down the glen; beck between mossy boulders;
+  water purling over rocks; falls thundering into a pool; a torrent in the canyon; the weir behind the factory; a
+  rill trickling down a meadow
+ocean waves: swell breaking on the reef; combers on a shingle beach; the seaside in August; rollers pounding the
+  pier; whitecaps off the coast
+ocean waves, lake shore: high tide under the promenade
+lake shore, boat, ocean waves: ripples lapping at the jetty
+birdsong, single bird, dawn chorus: blackbirds after the frost; a lark above the field; a choir of finches by the
+  cottage; tweeting from the rooftops; skylarks over the meadow; birdies in the backyard
+birdsong, single bird, dawn chorus, owl: a woodpigeon in the elm
+birdsong, single bird, dawn chorus, jungle: the aviary at feeding time
+owl: a screech owl by the barn; hooting in the churchyard
+seagulls: terns screaming over the harbour wall; herring gulls at the pier
+seagulls, birdsong, single bird, dawn chorus: kittiwakes on a sea cliff
+geese: wild geese flying south over the marsh; honking in the autumn sky
+crickets, cicadas, summer insects, night insects: katydids in the hedge; creepy crawlies on an August night; bugs
+  trilling under the porch
+crickets, cicadas, summer insects, night insects, bees: a locust swarm in the field
+frogs: toads in a ditch; ribbit ribbit by the lily pads
+frogs, crickets, cicadas, summer insects, night insects: peepers in the bayou
+thunder, thunderstorm, heavy rain: a storm breaking over the city
+thunder, thunderstorm: flashes and bangs in the sky; distant booming before the rain
+thunder, thunderstorm, howling wind, heavy rain: a tempest in the mountains
+campfire, fireplace, wildfire: embers glowing in the hearth; kindling catching in the stove; a pyre on the beach at
+  midsummer; flames licking at the pine needles
+train interior, train passing, subway station: a commuter train over the points; locomotive passing through the
+  village; the tube arriving at the platform; sleeper car at night; wheels clattering on rails
+train interior, train passing, subway station, city street: a tram on its way downtown
+bees: wasps at the jam jar; bumblebees in the clover; a hive in the apple orchard
+wind, howling wind, wind in trees: a gale howling in the chimney; a breeze in the birch grove; gusts rattling the
+  shutters; zephyr over the wheat; draughts in an empty corridor; leaves whispering overhead
+wind, howling wind, wind in trees, winter ambience: a blizzard around the hut
+cat purring: a contented pussycat on the sofa; kitten vibrating on my chest
+clock: a pendulum in the hall; the second hand in a quiet room; an alarm clock on the nightstand
+crowd, restaurant: guests chatting at a wedding; a full bar on Friday night; the foyer before the concert
+crowd: an audience before the curtain
+restaurant: diners in a bistro; a busy coffee shop
+crowd, city street: a marketplace full of voices
+church bells, wind chimes: cathedral chimes on Easter morning
+church bells: a belfry calling to prayer; ding dong from the steeple
+wind chimes: tinkling on the veranda in the wind
+singing bowl: a Tibetan bowl being struck
+refrigerator: the freezer in the corner shop
+refrigerator, machinery hum, air conditioner: compressor behind the bar
+air conditioner, fan: a ventilation shaft
+fan, vacuum cleaner, air conditioner: a blower in the attic
+vacuum cleaner: someone hoovering next door
+clothes dryer, washing machine: the tumbler in the utility room
+washing machine, clothes dryer: laundry on the spin cycle
+engine idle, machinery, machinery hum: a lorry warming up
+engine idle, car interior, traffic, city street: a taxi waiting with the engine on
+machinery, machinery hum, engine idle: a diesel generator
+traffic, city street: the ring road at five
+traffic: an expressway behind the hotel
+traffic, city street, airplane passing: a flyover in the distance
+helicopter: rotor blades above the house
+airplane passing: a biplane in the sky
+airplane cabin: economy class on a long haul flight
+car interior: on the passenger seat at ninety
+vinyl crackle: crackly old gramophone; dust on a record
+tape hiss: an empty cassette
+white noise, tape hiss, film static: between stations on the wireless
+film static: the projector in an old cinema
+white noise, film static, tape hiss: a detuned television
+footsteps on gravel, footsteps on leaves, footsteps on snow, footsteps in grass, footsteps in water: hiking boots on
+  a cinder path; walking through autumn foliage; trudging across the frozen field; steps on a pebble beach
+footsteps on gravel, footsteps on leaves, footsteps on snow, footsteps in grass, footsteps in water, lake shore:
+  wading along the shore
+horse wagon: hooves on cobbles; a coach and four
+drips: a faucet leaking at night
+drips, cave: plink plonk in the cellar
+keyboard, office: a secretary at her desk; someone writing emails
+office: an open plan workplace
+library: a reading room
+aquarium: a tank of guppies
+underwater: below the surface of the pool
+cave, drips: a grotto with falling drops
+wolf, coyotes: a pack baying at the moon
+coyotes, wolf: prairie wolves at dusk
+jungle: the rainforest at noon
+jungle, birdsong, single bird, dawn chorus: macaws and monkeys
+farm: a barnyard in the morning
+construction site: builders at work; jackhammers down the road
+steam, steam vent, hot spring: a kettle boiling over
+geyser: Old Faithful erupting
+steam vent, geyser, hot spring, mud pots: fumaroles in the crater
+hail: hailstones on the bonnet
+ice: ice floes grinding
+spaceship hum, drone: the warp core of a starship
+electric hum, electric buzz: a transformer substation
+boat: a fishing smack at anchor
+boat, lake shore: a rowing boat on a lake
+"""
+
+
+def _named() -> dict[tuple[str, ...], tuple[str, ...]]:
+    rows = [row.partition(": ") for row in _NAMED.replace("\n  ", " ").strip().splitlines()]
+    return {tuple(labels.split(", ")): tuple(phrases.split("; ")) for labels, _, phrases in rows}
+
+
+NAMED = _named()
+"""Labels → phrases that name one of them: what the prompt encoder is judged by. None is trained on."""
