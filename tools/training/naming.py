@@ -361,5 +361,5 @@ def understood(
             weights.append(float(near[rows].sum()))
             if best not in meant:
                 wrong[phrase] = best
-    share = {"nearest": float(np.mean(right or [0])), "weight": float(np.mean(weights or [0]))}
+    share = {"nearest": float(np.mean(right or [False])), "weight": float(np.mean(weights or [0.0]))}
     return {"phrases": len(right)} | {k: round(v, 3) for k, v in share.items()} | {"wrong": wrong}
