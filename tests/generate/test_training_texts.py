@@ -152,7 +152,15 @@ def test_the_encoder_learns_what_phrases_name(nouns: dictionary.Nouns, tmp_path:
     config = {"vocabulary": len(tokens), "table_dim": 16, "dim": 24, "layers": 1, "heads": 2, "ff_dim": 32}
     torch.save({"model": PromptEncoder(**config).state_dict(), "config": config}, tmp_path / "prompt.pt")
     (tmp_path / "texts.json").write_text(json.dumps({"texts": ["a babbling brook", "rain"], "table": {}}))
-    chosen = {"phrases": 400, "others": 50, "own": 0.25, "batch": 32, "learning_rate": 3e-3, "minutes": 4 / 60}
+    chosen = {
+        "phrases": 400,
+        "others": 50,
+        "own": 0.25,
+        "batch": 32,
+        "learning_rate": 3e-3,
+        "kept": 0.3,
+        "minutes": 4 / 60,
+    }
 
     def agreement() -> float:
         return naming.train(tmp_path, chosen, tmp_path)

@@ -7,7 +7,8 @@ its hyponyms. So the encoder learns phrases of all these words, at odd places an
 has itself for a caption of that kind of sound with the same manner and time; for captions and phrases of any other sort
 the goal is what it said before.
 
-Words that the evaluation's phrases use (``phrases.py``) are never drawn.
+Of words that it does not meet it would forget a little: a part of the weights stays what it was (WiSE-FT, Wortsman et
+al., arXiv 2109.01903). Words that the evaluation's phrases use (``phrases.py``) are never drawn.
 """
 
 from __future__ import annotations
@@ -274,7 +275,7 @@ def train(
     step, spent = 0, 0.0
     if (work / "naming.pt").exists():
         state = torch.load(work / "naming.pt", weights_only=False)
-        student.load_state_dict(state["model"])
+        student.load_state_dict(state["now"])
         optimiser.load_state_dict(state["optimiser"])
         step, spent = state["step"], state["seconds"]
     held = len(texts) // 40
@@ -292,7 +293,11 @@ def train(
             row = {"step": step, "cosine": round(agreement, 4), "seconds": round(spent)}
             print(json.dumps(row), file=log, flush=True)
             print(row, flush=True)
-            state = {"model": student.state_dict(), "optimiser": optimiser.state_dict(), "config": saved["config"]}
+            now = student.state_dict()
+            kept = {
+                k: torch.lerp(v, saved["model"][k], s["kept"]) if k in saved["model"] else v for k, v in now.items()
+            }
+            state = {"model": kept, "now": now, "optimiser": optimiser.state_dict(), "config": saved["config"]}
             torch.save(state | {"step": step, "seconds": spent}, work / "naming.pt")
         if spent >= until:
             break
