@@ -108,7 +108,7 @@ def test_steady_noise_does_not_flicker_twice(codec: AmbienceCodec) -> None:
     """What analysis sees of noise varies by chance, which synthesis draws again: together twice as much."""
     x = noise(100)
     z = codec.encode(x).latents
-    assert flicker(codec, codec.decode(z, [0], [1]).sample) < 1.35 * flicker(codec, x)
+    assert flicker(codec, codec.decode(z, [0], [1]).sample) < 1.25 * flicker(codec, x)
     codec.register_to_config(chance=[])
     try:
         assert float(codec.encode(x).latents.var(2).sum()) > 2 * float(z.var(2).sum())
@@ -128,7 +128,7 @@ def test_chance_is_taken_out_and_nothing_else(seed: int, frames: int, chance: fl
     if frames > SPAN:
         middle = z.mean(2, keepdim=True)
         assert float((out - middle).square().sum()) <= float((z - middle).square().sum()) * 1.05  # moves no more
-        torch.testing.assert_close(out[:, 2], z[:, 2], atol=30 * chance / 10 + 1e-3, rtol=0.1)  # what moves much stays
+        torch.testing.assert_close(out[:, 2], z[:, 2], atol=1.0, rtol=0.0)  # what moves much stays
 
 
 def test_what_is_all_chance_stands_still_and_events_stay() -> None:

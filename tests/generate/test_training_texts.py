@@ -16,6 +16,7 @@ from ambient.generate.prompt import PromptEncoder, ground
 from tools.training import dictionary, naming
 from tools.training.adopt import OwnEncoder
 from tools.training.captions import PHRASES
+from tools.training.evaluate import _knows
 from tools.training.phrases import EXPECTED, NAMED
 
 KINDS = torch.nn.functional.normalize(
@@ -192,3 +193,11 @@ def test_phrases_are_understood_where_they_lie_nearest_to_what_they_name() -> No
     bad = naming.understood(lambda _: wet, prototypes, labels, 20.0)
     assert bad["nearest"] < 0.2 and bad["wrong"]["builders at work"] == "rain"
     assert naming.understood(lambda _: wet, prototypes, [], 20.0)["phrases"] == 0
+
+
+def test_a_model_is_judged_by_labels_of_its_own_only(tmp_path: pathlib.Path) -> None:
+    kinds = KINDS.half().float()  # as a model keeps them
+    assert not _knows(kinds, tmp_path)
+    np.save(tmp_path / "prototypes.npy", KINDS.numpy())
+    assert _knows(kinds, tmp_path)
+    assert not _knows(kinds.flip(0), tmp_path) and not _knows(kinds[:3], tmp_path)

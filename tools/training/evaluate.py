@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import soundfile as sf
+import torch
 from numpy.typing import NDArray
 
 from ambient.generate.bands import HOP
@@ -142,8 +143,8 @@ def evaluate(
     if seeds and work is not None:
         _say("likeness")
         found["likeness"] = compare(_by_label(backend, work, seeds), work)
-    if work is not None:
-        encoder = backend._reader._encoder
+    encoder = backend._reader._encoder
+    if work is not None and _knows(encoder.prototypes, work):
         labels = sorted({e["label"] for e in json.loads((work / "index.json").read_text())})
         found["named"] = understood(backend._reader._embed, encoder.prototypes, labels, encoder.config.sharpness)
     said = list(EXPECTED)[:phrases]
@@ -166,6 +167,13 @@ def evaluate(
             real = ((label, x) for label, _, x in held_out(work, recordings, all_of_them=True))
             found["tagger"]["labels"] = hearing.by_label(ear, sound, PHRASES, real, seeds)
     return found
+
+
+def _knows(prototypes: torch.Tensor, work: pathlib.Path) -> bool:
+    """Whether a model's kinds are the labels of a working folder, in their order."""
+    path = work / "prototypes.npy"
+    theirs = torch.from_numpy(np.load(path)) if path.exists() else torch.zeros(0)
+    return prototypes.shape == theirs.shape and torch.allclose(prototypes, theirs, atol=2e-3)
 
 
 def _say(text: str) -> None:

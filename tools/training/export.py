@@ -52,8 +52,7 @@ def export(work: pathlib.Path, out: pathlib.Path, settings: dict[str, Any]) -> i
         | {"latent_dim": learned["latent_dim"], "kinds": len(prototypes)}
         | {k: learned[k] for k in ("grounding", "sharpness")}
     )
-    own = {k: v for k, v in read["model"].items() if not k.startswith(("usual.", "prototypes"))}
-    encoder.load_state_dict(own | {f"usual.{k}": v for k, v in usual.items()} | {"prototypes": prototypes})
+    encoder.load_state_dict(read["model"] | {f"usual.{k}": v for k, v in usual.items()} | {"prototypes": prototypes})
     out.mkdir(parents=True, exist_ok=True)
     for name, part in (("transformer", transformer), ("codec", codec), ("prompt_encoder", encoder)):
         _write(part, out / name)

@@ -1,6 +1,6 @@
 """``naming``: teaches the prompt encoder which kinds of sound a phrase names.
 
-A sentence transformer tells what sentences are about: "a beck between mossy boulders" lies nearer to footsteps on
+A sentence transformer tells what sentences are about: "mountain rivulet over pebbles" lay nearer to footsteps on
 gravel than to streams. What is heard is the head of the phrase; what stands behind a preposition is where it is, and
 the verb is how it goes. WordNet knows thousands of words for what sounds (a kittiwake is a gull, a comber a wave), by
 its hyponyms. So the encoder learns phrases of all these words, at odd places and with odd verbs, whose goal is what it
@@ -8,16 +8,15 @@ has itself for a caption of that kind of sound with the same manner and time; fo
 the goal is what it said before.
 
 Of words that it does not meet it would forget a little: a part of the weights stays what it was (WiSE-FT, Wortsman et
-al., arXiv 2109.01903). Words that the evaluation's phrases use (``phrases.py``) are never drawn.
+al., arXiv 2109.01903). From WordNet and the table of calls no name is drawn that has a word of the
+evaluation's phrases (``phrases.py``) in it.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import pathlib
 import re
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -30,7 +29,7 @@ from tools.training.adopt import OwnEncoder
 from tools.training.captions import PHRASES
 from tools.training.dictionary import Nouns
 from tools.training.phrases import EXPECTED, NAMED
-from tools.training.prompt import MANNERS, TIMES, phrases, tokens, words
+from tools.training.prompt import MANNERS, TIMES, follow, phrases, words
 
 __all__ = ["named", "pairs", "train", "understood"]
 
@@ -180,9 +179,8 @@ def _stem(word: str) -> str:
     return word.removesuffix("s")
 
 
-_ASKED = {_stem(w) for phrase in EXPECTED for w in re.findall(r"[a-z]+", phrase.lower())}
-
-_RARE = _ASKED - {"a", "the", "in", "of", "on", "at", "from", "by", "with", "and", "to", "over", "full", "an"}
+_COMMON = {"a", "the", "in", "of", "on", "at", "from", "by", "with", "and", "to", "over", "full", "an"}
+_ASKED = {_stem(w) for phrase in EXPECTED for w in re.findall(r"[a-z]+", phrase.lower())} - _COMMON
 
 
 def named(nouns: Nouns) -> dict[str, list[str]]:
@@ -201,7 +199,7 @@ def named(nouns: Nouns) -> dict[str, list[str]]:
         if kind is not None:
             words[kind].append(word)
     for label, calls in _CALLS.items():
-        words[label] = words.get(label, []) + [c for c in calls if not {_stem(w) for w in c.split()} & _RARE]
+        words[label] = words.get(label, []) + [c for c in calls if not {_stem(w) for w in c.split()} & _ASKED]
     return {label: found for label, found in words.items() if found}
 
 
@@ -278,40 +276,17 @@ def train(
         student.load_state_dict(state["now"])
         optimiser.load_state_dict(state["optimiser"])
         step, spent = state["step"], state["seconds"]
-    held = len(texts) // 40
-    order = np.argsort([len(t) for t in texts[held:]], kind="stable") + held
-    rng = np.random.default_rng(step)
-    already, began, log = spent, time.monotonic(), (work / "naming.jsonl").open("a")
-    until = min(s["minutes"] * 60, spent + seconds if seconds is not None else math.inf)
+
+    def save(_: float, step: int, spent: float) -> None:
+        now = student.state_dict()
+        kept = {k: torch.lerp(v, saved["model"][k], s["kept"]) if k in saved["model"] else v for k, v in now.items()}
+        state = {"model": kept, "now": now, "optimiser": optimiser.state_dict(), "config": saved["config"]}
+        torch.save(state | {"step": step, "seconds": spent}, work / "naming.pt")
+
     print(f"naming: {known} words, {len(texts)} phrases", flush=True)
-    while True:
-        spent = already + time.monotonic() - began
-        if step % 100 == 0 or spent >= until:
-            with torch.inference_mode():
-                found = [student(*tokens(tokenizer, texts[i : min(i + 128, held)])) for i in range(0, held, 128)]
-            agreement = float((torch.cat(found) * goals[:held]).sum(-1).mean())
-            row = {"step": step, "cosine": round(agreement, 4), "seconds": round(spent)}
-            print(json.dumps(row), file=log, flush=True)
-            print(row, flush=True)
-            now = student.state_dict()
-            kept = {
-                k: torch.lerp(v, saved["model"][k], s["kept"]) if k in saved["model"] else v for k, v in now.items()
-            }
-            state = {"model": kept, "now": now, "optimiser": optimiser.state_dict(), "config": saved["config"]}
-            torch.save(state | {"step": step, "seconds": spent}, work / "naming.pt")
-        if spent >= until:
-            break
-        for group in optimiser.param_groups:
-            warm = min(1.0, (step + 1) / 50)
-            group["lr"] = s["learning_rate"] * warm * (0.52 + 0.48 * math.cos(math.pi * spent / (s["minutes"] * 60)))
-        at = int(rng.integers(0, max(1, len(order) - s["batch"])))
-        picked = order[at : at + s["batch"]]
-        loss = 1 - (student(*tokens(tokenizer, [texts[i] for i in picked])) * goals[picked]).sum(-1).mean()
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(learned, 1.0)
-        optimiser.step()
-        step += 1
+    lessons = texts, goals, len(texts) // 40
+    log = work / "naming.jsonl"
+    agreement, spent = follow(student, optimiser, tokenizer, lessons, s, (step, spent), log, save, seconds)
     if spent >= s["minutes"] * 60:
         embedded = OwnEncoder(work)(json.loads((work / "texts.json").read_text())["texts"])
         np.save(work / "texts.npy", embedded.astype(np.float16))

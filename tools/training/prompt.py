@@ -7,6 +7,7 @@ import math
 import pathlib
 import shutil
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from tools.training.dictionary import goals as goals_of
 from tools.training.dictionary import phrases as dictionary_phrases
 from tools.training.teacher import Teacher
 
-__all__ = ["MANNERS", "TIMES", "phrases", "tokens", "train", "words"]
+__all__ = ["MANNERS", "TIMES", "follow", "phrases", "tokens", "train", "words"]
 
 
 _PLACES = (
@@ -181,11 +182,38 @@ def train(
         if "optimiser" in saved:
             optimiser.load_state_dict(saved["optimiser"])
         step, spent = saved["step"], saved["seconds"]
-    order = np.argsort([len(t) for t in texts[held:]]) + held  # batches of like lengths waste no padding
+
+    def save(agreement: float, step: int, spent: float) -> None:
+        state = {"model": student.state_dict(), "optimiser": optimiser.state_dict(), "step": step, "seconds": spent}
+        torch.save(state | {"config": dict(student.config), "cosine": agreement}, work / "prompt.pt")
+
+    lessons = texts, nn.functional.normalize(goals, dim=-1), held
+    return follow(student, optimiser, tokenizer, lessons, s, (step, spent), work / "prompt.jsonl", save, seconds)[0]
+
+
+def follow(
+    student: PromptEncoder,
+    optimiser: torch.optim.Optimizer,
+    tokenizer: Tokenizer,
+    lessons: tuple[list[str], Tensor, int],
+    settings: dict[str, Any],
+    begun: tuple[int, float],
+    log: pathlib.Path,
+    save: Callable[[float, int, float], None],
+    seconds: float | None,
+) -> tuple[float, float]:
+    """Trains an encoder towards goals for as long as the settings say, or ``seconds`` of it now.
+
+    ``lessons``: texts, their goals, unit vectors ``(texts, dim)``, and how many of the first are left aside to judge
+    by; ``begun``: step and seconds so far; ``save``: called with the mean cosine on those, the step and the seconds.
+    Returns that cosine and the seconds.
+    """
+    (texts, goals, held), (step, spent), s = lessons, begun, settings
+    order = np.argsort([len(t) for t in texts[held:]], kind="stable") + held  # batches of like lengths waste no padding
     rng = np.random.default_rng(step)
-    before, began, log = spent, time.monotonic(), (work / "prompt.jsonl").open("a")
+    learned = [p for group in optimiser.param_groups for p in group["params"]]
+    before, began, rows = spent, time.monotonic(), log.open("a")
     until = min(s["minutes"] * 60, spent + seconds if seconds is not None else math.inf)
-    agreement = 0.0
     while True:
         spent = before + time.monotonic() - began
         if step % 100 == 0 or spent >= until:
@@ -193,21 +221,17 @@ def train(
                 found = [student(*tokens(tokenizer, texts[i : min(i + 128, held)])) for i in range(0, held, 128)]
             agreement = float((torch.cat(found) * goals[:held]).sum(-1).mean())
             row = {"step": step, "cosine": round(agreement, 4), "seconds": round(spent)}
-            print(json.dumps(row), file=log, flush=True)
+            print(json.dumps(row), file=rows, flush=True)
             print(row, flush=True)
-            state = {"model": student.state_dict(), "optimiser": optimiser.state_dict(), "step": step}
-            torch.save(
-                state | {"seconds": spent, "config": dict(student.config), "cosine": agreement}, work / "prompt.pt"
-            )
+            save(agreement, step, spent)
         if spent >= until:
-            return agreement
+            return agreement, spent
         for group in optimiser.param_groups:
             warm = min(1.0, (step + 1) / 50)
             group["lr"] = s["learning_rate"] * warm * (0.52 + 0.48 * math.cos(math.pi * spent / (s["minutes"] * 60)))
         at = int(rng.integers(0, max(1, len(order) - s["batch"])))
         pick = order[at : at + s["batch"]]
-        ids, mask = tokens(tokenizer, [texts[i] for i in pick])
-        loss = 1 - (student(ids, mask) * nn.functional.normalize(goals[pick], dim=-1)).sum(-1).mean()
+        loss = 1 - (student(*tokens(tokenizer, [texts[i] for i in pick])) * goals[pick]).sum(-1).mean()
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(learned, 1.0)
