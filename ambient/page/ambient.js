@@ -272,6 +272,8 @@ class Worklet {
     this.player = player;
     this.decoder = null;
     this.base = null;
+    this.outputLatency = 0;
+    this.measured = 0;
   }
 
   async start() {
@@ -279,7 +281,10 @@ class Worklet {
       const context = new AudioContext({ sampleRate: RATE, latencyHint: "playback" });
       await context.audioWorklet.addModule(import.meta.url);
       this.node = new AudioWorkletNode(context, "ambient-player", { numberOfInputs: 0, outputChannelCount: [2] });
-      this.node.port.onmessage = ({ data }) => this.player.onStats(data);
+      this.node.port.onmessage = ({ data }) => {
+        this.measure();
+        this.player.onStats(data);
+      };
       this.analyser = new AnalyserNode(context, { fftSize: 4096, smoothingTimeConstant: 0 });
       this.fader = new GainNode(context, { gain: 0 });
       this.node.connect(this.analyser);
@@ -292,6 +297,7 @@ class Worklet {
     this.wanted = true;
     this.node.port.postMessage({ reset: true });
     await this.context.resume();
+    this.measured = performance.now();
     this.setGain(this.player.volume ** 2, 0.04);
   }
 
@@ -315,8 +321,12 @@ class Worklet {
     this.fader.gain.setTargetAtTime(gain, this.context.currentTime, timeConstant);
   }
 
-  get outputLatency() {
-    return this.context ? (this.context.outputLatency || 0) + (this.context.baseLatency || 0) : 0;
+  // Seldom, and not while the sound card starts: Firefox with PulseAudio can then wait for the answer for ever.
+  measure() {
+    const now = performance.now();
+    if (this.context?.state !== "running" || now - this.measured < 2000) return;
+    this.measured = now;
+    this.outputLatency = (this.context.outputLatency || 0) + (this.context.baseLatency || 0);
   }
 
   configure(codec, header) {
