@@ -35,9 +35,10 @@ MIDDLE = """(() => {
     const element = document.querySelector(%s);
     element.scrollIntoView({block: "center"});
     const box = element.getBoundingClientRect();
-    return [box.x + box.width / 2, box.y + box.height / 2];
+    const [x, y] = [box.x + box.width / 2, box.y + box.height / 2];
+    return element.contains(document.elementFromPoint(x, y)) ? [x, y] : null;
 })()"""
-"""Where to click on an element."""
+"""Where to click on an element, if it can be reached there."""
 
 
 class Waiting:
@@ -56,6 +57,13 @@ class Waiting:
                     return value
             time.sleep(0.05)
         raise AssertionError(f"never came true: {script}; facts: {self.evaluate('JSON.stringify(window.ambient)')}")
+
+    def middle(self, selector: str) -> tuple[float, float]:
+        """Where to click on an element, as soon as it stands still: a page that is still being laid out moves it."""
+        where = self.wait(MIDDLE % json.dumps(selector))
+        while where != (where := self.wait(MIDDLE % json.dumps(selector))):
+            time.sleep(0.05)
+        return where[0], where[1]
 
 
 class Browser(Waiting):
@@ -95,7 +103,7 @@ class Browser(Waiting):
 
     def click(self, selector: str) -> None:
         """Clicks with the mouse, which counts as a gesture."""
-        x, y = self.evaluate(MIDDLE % json.dumps(selector))
+        x, y = self.middle(selector)
         for kind in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 
@@ -194,7 +202,7 @@ class Firefox(Waiting):
 
     def click(self, selector: str) -> None:
         """Clicks with the mouse, which counts as a gesture."""
-        x, y = self.evaluate(MIDDLE % json.dumps(selector))
+        x, y = self.middle(selector)
         moves = [{"type": "pointerMove", "x": int(x), "y": int(y)}]
         moves += [{"type": kind, "button": 0} for kind in ("pointerDown", "pointerUp")]
         mouse = {"type": "pointer", "id": "mouse", "actions": moves}
