@@ -7,11 +7,16 @@ A phrase in words that no caption used lies in the right direction, but far from
 sparks" is nearest to campfires, at a cosine of 0.7), where the diffusion model was never trained. So every meaning is
 drawn towards the sounds that are known, in training and afterwards alike (:func:`ground`): retrieval, as in
 kNN-Diffusion (Sheynin et al., arXiv 2204.02849), of labels rather than of pictures.
+
+"Rain on a tent with distant thunder" is two sounds, but the meaning of the whole lies near one of them, or near
+neither. So what is named beside each other (:func:`parts_of`) is read part by part, each drawn to kinds of its own.
 """
 
 from __future__ import annotations
 
 import pathlib
+import re
+from collections.abc import Callable
 from functools import lru_cache
 
 import torch
@@ -20,13 +25,22 @@ from diffusers.models.modeling_utils import ModelMixin
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-__all__ = ["MAX_TOKENS", "PromptEncoder", "Reader", "ground"]
+__all__ = ["MAX_TOKENS", "PromptEncoder", "Reader", "ground", "parts_of", "read"]
 
 MAX_TOKENS = 64
 """Longer phrases are cut."""
 LEAD = 0.5
 """Share of the first phrase (up to the first comma) in a prompt that goes on after it: what is named first is what
 must be heard, the rest is its surroundings."""
+FIRST = 0.6
+"""Share of the sound that is named first among several; the others have the rest in equal parts."""
+CONTEXT = 0.7
+"""How much of the meaning of the whole each part is read with: in "flashes and bangs in the sky" both are thunder."""
+SURE = (0.55, 0.65)
+"""Cosine with the nearest known kind from which a further part begins to count as a sound, and counts wholly: in
+"rain and little else" the second part names none."""
+_BESIDE = re.compile(r",? (?:with|and|while|plus) | ?& ?", re.IGNORECASE)
+_LISTED = re.compile(r" ?, ?(?:(?:with|and|while|plus) )?|" + _BESIDE.pattern, re.IGNORECASE)
 
 
 def ground(meaning: Tensor, prototypes: Tensor, share: float, sharpness: float) -> Tensor:
@@ -40,6 +54,53 @@ def ground(meaning: Tensor, prototypes: Tensor, share: float, sharpness: float) 
     near = nn.functional.normalize(torch.softmax(sharpness * meaning @ prototypes.T, -1) @ prototypes, dim=-1)
     drawn = nn.functional.normalize((1 - share) * meaning + share * near, dim=-1)
     return torch.where(meaning.abs().amax(-1, keepdim=True) > 0, drawn, meaning)
+
+
+def parts_of(text: str) -> list[str]:
+    """What a prompt names beside each other: of "rain on a tent with distant thunder, at night" the first two.
+
+    What follows a comma is surroundings, unless it is a list ("rain, wind and thunder"). A single word in -ing goes
+    with what it follows ("a fire burning and crackling").
+    """
+    whole = " ".join(text.split()).rstrip(".")
+    lead, comma, rest = whole.partition(",")
+    listed = len(_BESIDE.split(comma + rest)) > 1
+    found: list[str] = []
+    for part in (p.strip() for p in (_LISTED.split(whole) if listed else _BESIDE.split(lead))):
+        if found and part.endswith("ing") and " " not in part:
+            found[-1] += " and " + part
+        elif part:
+            found.append(part)
+    return found
+
+
+def read(text: str, embed: Callable[[str], Tensor], prototypes: Tensor, share: float, sharpness: float) -> Tensor:
+    """Unit vector ``(dim,)`` of a prompt, drawn towards what is known; zeros for an empty one.
+
+    ``embed``: phrase → unit vector ``(dim,)``; the rest as in :func:`ground`. What is named first is stressed.
+    """
+    whole = text.strip().rstrip(".")
+    if not whole:
+        return torch.zeros(prototypes.shape[-1])
+    lead = whole.split(",", 1)[0].strip()
+    meaning = embed(whole)
+    if lead and lead != whole:
+        meaning = LEAD * embed(lead) + (1 - LEAD) * meaning
+    meaning = nn.functional.normalize(meaning, dim=-1)
+    drawn = ground(meaning, prototypes, share, sharpness)
+    first, *others = parts_of(whole) or [whole]
+    if not others or not len(prototypes):
+        return drawn
+    begin, end = SURE
+    sure = [min(1.0, max(0.0, (float((prototypes @ embed(p)).max()) - begin) / (end - begin))) for p in others]
+    if not sum(sure):
+        return drawn
+    parts = nn.functional.normalize(torch.stack([embed(p) for p in (first, *others)]) + CONTEXT * meaning, dim=-1)
+    parts = ground(parts, prototypes, share, sharpness)
+    told = sum(sure) / len(sure)  # where little but the first is a sound, the whole says it best
+    beside = (1 - FIRST) * torch.tensor(sure) / len(sure)
+    mix = (1 - float(beside.sum())) * (told * parts[0] + (1 - told) * drawn) + (beside[:, None] * parts[1:]).sum(0)
+    return nn.functional.normalize(mix, dim=-1)
 
 
 class PromptEncoder(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers is not typed
@@ -75,10 +136,6 @@ class PromptEncoder(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers
         nn.init.zeros_(self.usual.bias)
         self.register_buffer("prototypes", torch.zeros(kinds, dim), persistent=kinds > 0)
 
-    def grounded(self, meaning: Tensor) -> Tensor:
-        """Unit vectors ``(..., dim)`` drawn towards the known kinds of sound."""
-        return ground(meaning, self.prototypes, self.config.grounding, self.config.sharpness)
-
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         x = self.norm(self.widen(self.table(ids)) + self.positions[: ids.shape[1]])
         away = mask == 0
@@ -106,16 +163,9 @@ class Reader:
 
     @torch.inference_mode()
     def text(self, text: str) -> Tensor:
-        """Unit vector ``(dim,)`` of a prompt, its first phrase stressed, drawn towards what is known; zeros for an
-        empty one."""
-        whole = text.strip().rstrip(".")
-        if not whole:
-            return torch.zeros(self._encoder.config.dim)
-        lead = whole.split(",", 1)[0].strip()
-        meaning = self._embed(whole)
-        if lead and lead != whole:
-            meaning = LEAD * self._embed(lead) + (1 - LEAD) * meaning
-        return self._encoder.grounded(nn.functional.normalize(meaning, dim=-1))
+        """Unit vector ``(dim,)`` of a prompt, drawn towards what is known; zeros for an empty one: see :func:`read`."""
+        config = self._encoder.config
+        return read(text, self._embed, self._encoder.prototypes, config.grounding, config.sharpness)
 
     @torch.inference_mode()
     def usual(self, meaning: Tensor) -> tuple[Tensor, Tensor]:

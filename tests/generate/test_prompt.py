@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ambient.generate.bundled import _load
 from ambient.generate.catalogue import MODELS
-from ambient.generate.prompt import PromptEncoder, Reader
+from ambient.generate.prompt import PromptEncoder, Reader, ground, parts_of, read
 
 
 @pytest.fixture(scope="module")
@@ -57,3 +61,67 @@ def test_the_first_phrase_leads(reader: Reader) -> None:
     assert torch.equal(
         whole, reader.text("light drizzle on leaves, overcast, everything wet, field recording in an old beech forest")
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("rain", ["rain"]),
+        ("rain on a tent with distant thunder", ["rain on a tent", "distant thunder"]),
+        ("Rain on a tent, with distant thunder, at night", ["Rain on a tent", "distant thunder", "at night"]),
+        ("wind in the trees while an owl hoots, late evening", ["wind in the trees", "an owl hoots"]),
+        ("rain, wind and thunder.", ["rain", "wind", "thunder"]),
+        ("rain, wind, and thunder", ["rain", "wind", "thunder"]),
+        ("birds & a stream", ["birds", "a stream"]),
+        ("a fire burning and crackling", ["a fire burning and crackling"]),
+        ("sandy beach without waves", ["sandy beach without waves"]),
+        ("drizzle, overcast, everything wet", ["drizzle"]),
+        ("and", ["and"]),
+        (" , ", []),
+    ],
+)
+def test_what_is_named_beside_each_other(text: str, parts: list[str]) -> None:
+    assert parts_of(text) == parts
+
+
+@given(
+    st.lists(st.sampled_from(["rain", "and", "with", "a stream", ",", "&", "while", "singing", ".", " "])).map(" ".join)
+)
+def test_no_word_is_lost_in_parts(text: str) -> None:
+    def words(said: str) -> list[str]:
+        return [w for w in re.findall(r"[a-z]+", said) if w not in ("and", "with", "while")]
+
+    assert words(" ".join(parts_of(text))) in (words(text), words(text.partition(",")[0]))
+
+
+KINDS = torch.eye(4)
+MEANT = {"rain": KINDS[0], "thunder": KINDS[1], "an owl": KINDS[2], "little else": torch.ones(4) / 2}
+
+
+def embed(text: str) -> torch.Tensor:
+    """As a sentence transformer: what is named first colours all."""
+    found = [v for k, v in MEANT.items() if k in text] or [torch.ones(4)]
+    return torch.nn.functional.normalize(sum(0.3**i * v for i, v in enumerate(found)), dim=0)
+
+
+def test_each_sound_in_a_text_is_heard() -> None:
+    whole = read("rain with thunder", embed, KINDS, 1.0, 30.0)
+    assert 1 > float(whole[1] / whole[0]) > 0.5 and float(whole[2:].abs().max()) < 0.01
+    three = read("rain, an owl and thunder", embed, KINDS, 1.0, 30.0)
+    assert three[0] > three[1] > 0.2 and three[1] == pytest.approx(float(three[2]), abs=0.05)
+
+
+def test_what_is_no_sound_takes_nothing() -> None:
+    text = "rain and little else"
+    assert torch.equal(read(text, embed, KINDS, 1.0, 30.0), ground(embed(text), KINDS, 1.0, 30.0))
+
+
+def test_without_kinds_a_text_is_read_as_a_whole() -> None:
+    text = "rain with thunder"
+    assert torch.allclose(read(text, embed, torch.zeros(0, 4), 0.6, 30.0), embed(text), atol=1e-6)
+    assert float(read(" ", embed, KINDS, 0.6, 30.0).norm()) == 0
+
+
+def test_the_bundled_model_reads_both(reader: Reader) -> None:
+    text = reader.text("a sprinkle on the skylight with hooting in the churchyard")
+    assert float(text @ reader.text("light drizzle")) > 0.5 and float(text @ reader.text("an owl hooting")) > 0.4

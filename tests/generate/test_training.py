@@ -78,7 +78,7 @@ def test_all_stages_and_the_model_they_make(tmp_path: pathlib.Path, capsys: pyte
     out = train(
         capsys,
         "prepare", manifest, "--work", work, "--teacher", master,
-        "--set", "texts_per_label=8", "--set", "mixtures=4", "--set", "latent_dim=16", "--set", "procedural=0.05",
+        "--set", "texts_per_label=8", "--set", "latent_dim=16", "--set", "procedural=0.05",
     )  # fmt: skip
     assert "prepare: 6 sounds" in out
     train(capsys, "codec", work, tmp_path, "--set", "latent_dim=16", "--set", "hidden=8", "--set", "steps=2")
@@ -149,7 +149,7 @@ def test_all_stages_and_the_model_they_make(tmp_path: pathlib.Path, capsys: pyte
     assert encoder.prototypes.shape[0] >= 3 and encoder.config.grounding > 0
     # the finished model is a start for other recordings, without the teacher
     more = tmp_path / "more"
-    settings = ["--set", "texts_per_label=8", "--set", "mixtures=4", "--set", "procedural=0"]
+    settings = ["--set", "texts_per_label=8", "--set", "procedural=0"]
     out = train(capsys, "prepare", manifest, "--work", more, "--from", tmp_path / "model", *settings)
     assert "goes on from" in out and "prepare: 3 sounds" in out
     np.testing.assert_allclose(np.load(more / "linear.npz")["mean"], np.load(work / "linear.npz")["mean"], atol=0.01)

@@ -187,11 +187,19 @@ def test_phrases_are_understood_where_they_lie_nearest_to_what_they_name() -> No
     labels = sorted(PHRASES)
     prototypes = torch.eye(len(labels))
     of = {p: labels.index(ls[0]) for ls, ps in NAMED.items() for p in ps}
-    good = naming.understood(lambda p: prototypes[of[p]], prototypes, labels, 20.0)
+
+    def meant(text: str) -> torch.Tensor:
+        """Of one phrase its kind, of several what they have in common with the first: as a mean of words would."""
+        found = [of[p] for p in of if p in text]
+        return torch.nn.functional.normalize(prototypes[found].sum(0) + prototypes[found[0]], dim=-1)
+
+    good = naming.understood(meant, prototypes, labels, 20.0)
     assert good["nearest"] == 1 and good["weight"] > 0.99 and not good["wrong"]
+    assert good["pairs"] > 250 and good["both"] > 0.95
     (wet,) = [torch.eye(len(labels))[labels.index("rain")]]
     bad = naming.understood(lambda _: wet, prototypes, labels, 20.0)
     assert bad["nearest"] < 0.2 and bad["wrong"]["builders at work"] == "rain"
+    assert bad["both"] == 0
     assert naming.understood(lambda _: wet, prototypes, [], 20.0)["phrases"] == 0
 
 

@@ -134,7 +134,7 @@ def main(arguments: list[str] | None = None) -> int:
         features.prepare(given.manifest, given.work, settings["holdout_every"], settings["procedural"])
         if not given.start:
             features.save_linear(given.work, settings["latent_dim"])
-        texts.build(given.work, embed, settings["texts_per_label"], settings["mixtures"])
+        texts.build(given.work, embed, settings["texts_per_label"])
     elif given.stage == "codec":
         from tools.training import codec
 

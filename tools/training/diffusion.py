@@ -81,8 +81,6 @@ class Sampler:
         minutes = np.array([sum(e["hops"] for e in self.by_label[label]) for label in self.labels], float)
         odds = minutes ** settings["label_odds"]
         self.odds = odds / odds.sum()
-        self.mixes = [k.split(":", 1)[1].split("|") for k in table if k.startswith("mix:")]
-        self.mixes = [m for m in self.mixes if m[0] in self.by_label and m[1] in self.by_label]
 
     def stretch(self, label: str, latents: int) -> tuple[np.ndarray, dict[str, Any]]:
         """Log powers of a random stretch, float32 (hops, 2, BANDS); shorter recordings are joined to themselves."""
@@ -142,18 +140,13 @@ class Sampler:
             f, _ = self.stretch(label, latents)
             f = self.isolate(f)
             text, shot = self.pick_text(f"shot:{label}", f"label:{label}"), 1.0
-        elif kind < s["one_shot_odds"] + s["mixture_odds"] and self.mixes:
-            if rng.random() < 0.5:
-                # A weighted mix of two meanings is both sounds at those powers.
-                pair = [self.labels[i] for i in rng.choice(len(self.labels), 2, p=self.odds)]
-                share = float(np.clip(rng.beta(1.2, 1.2), 0.02, 0.98))
-                text = share * self.pick_text(f"label:{pair[0]}") + (1 - share) * self.pick_text(f"label:{pair[1]}")
-                text /= np.linalg.norm(text)
-                louder = math.log(share / (1 - share))
-            else:
-                pair = self.mixes[int(rng.integers(len(self.mixes)))]
-                text = self.pick_text(f"mix:{pair[0]}|{pair[1]}")
-                louder = float(rng.normal(0.7, 0.8))  # the first named is the louder on average
+        elif kind < s["one_shot_odds"] + s["mixture_odds"]:
+            # A weighted mix of two meanings is both sounds at those powers.
+            pair = [self.labels[i] for i in rng.choice(len(self.labels), 2, p=self.odds)]
+            share = float(np.clip(rng.beta(1.2, 1.2), 0.02, 0.98))
+            text = share * self.pick_text(f"label:{pair[0]}") + (1 - share) * self.pick_text(f"label:{pair[1]}")
+            text /= np.linalg.norm(text)
+            louder = math.log(share / (1 - share))
             (a, _), (b, _) = self.stretch(pair[0], latents), self.stretch(pair[1], latents)
             b -= np.float32(louder)
             f = np.logaddexp(a, b)

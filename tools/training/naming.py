@@ -22,9 +22,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.optimize import nnls
 from tokenizers import Tokenizer
 
-from ambient.generate.prompt import MAX_TOKENS, PromptEncoder
+from ambient.generate.prompt import MAX_TOKENS, PromptEncoder, parts_of, read
 from tools.training.adopt import OwnEncoder
 from tools.training.captions import PHRASES
 from tools.training.dictionary import Nouns
@@ -179,6 +180,8 @@ def _stem(word: str) -> str:
     return word.removesuffix("s")
 
 
+PAIRS = 400
+"""Texts of two sounds drawn to see whether both are understood; those with conjunctions within are left out."""
 _COMMON = {"a", "the", "in", "of", "on", "at", "from", "by", "with", "and", "to", "over", "full", "an"}
 _ASKED = {_stem(w) for phrase in EXPECTED for w in re.findall(r"[a-z]+", phrase.lower())} - _COMMON
 
@@ -329,17 +332,33 @@ def understood(
     """How well phrases that no caption contains lead to the kind of sound they name.
 
     ``embed``: phrase → unit vector; ``prototypes``: one row a label. ``nearest``: share of phrases that lie nearest to
-    a right label; ``weight``: of the right labels in what meanings are drawn to, mean; ``wrong``: phrase → nearest.
+    a right label; ``weight``: of the right labels in what meanings are drawn to, mean; ``wrong``: phrase → nearest;
+    ``both``: of texts that name two sounds, in how many each has at least a tenth of what the reading is drawn to.
     """
+    kinds = prototypes[: len(labels)]
+    known = [([labels.index(x) for x in meant if x in labels], p) for meant, said in NAMED.items() for p in said]
+    known = [(rows, phrase) for rows, phrase in known if rows]
     right, weights, wrong = [], [], {}
-    for meant, said in NAMED.items():
-        rows = [labels.index(x) for x in meant if x in labels]
-        for phrase in said if rows else ():
-            near = torch.softmax(sharpness * prototypes[: len(labels)] @ embed(phrase), 0)
-            best = labels[int(near.argmax())]
-            right.append(best in meant)
-            weights.append(float(near[rows].sum()))
-            if best not in meant:
-                wrong[phrase] = best
-    share = {"nearest": float(np.mean(right or [False])), "weight": float(np.mean(weights or [0.0]))}
-    return {"phrases": len(right)} | {k: round(v, 3) for k, v in share.items()} | {"wrong": wrong}
+    for rows, phrase in known:
+        near = torch.softmax(sharpness * kinds @ embed(phrase), 0)
+        best = int(near.argmax())
+        right.append(best in rows)
+        weights.append(float(near[rows].sum()))
+        if best not in rows:
+            wrong[phrase] = labels[best]
+    both = []
+    rng = np.random.default_rng(1)
+    for _ in range(PAIRS if len(known) > 1 else 0):
+        one, two = (known[i] for i in rng.choice(len(known), 2, replace=False))
+        if not set(one[0]) & set(two[0]) and len(parts_of(one[1]) + parts_of(two[1])) == 2:
+            drawn = read(
+                one[1] + str(rng.choice([" with ", " and ", " while "])) + two[1], embed, kinds, 1.0, sharpness
+            )
+            shares, _ = nnls(kinds.T.double().numpy(), drawn.double().numpy())
+            both.append(min(shares[one[0]].sum(), shares[two[0]].sum()) >= 0.1 * shares.sum())
+    share = {"nearest": right, "weight": weights, "both": both}
+    return (
+        {"phrases": len(right), "pairs": len(both)}
+        | {k: round(float(np.mean(v)), 3) if v else 0.0 for k, v in share.items()}
+        | {"wrong": wrong}
+    )

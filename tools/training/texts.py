@@ -1,4 +1,5 @@
-"""The texts that the diffusion model learns from, embedded once: variants of every label, and mixtures of two."""
+"""The texts that the diffusion model learns from, embedded once: variants of every label. Several sounds in one text
+are read part by part (:func:`ambient.generate.prompt.read`), so that what the model learns of mixtures are mixes."""
 
 from __future__ import annotations
 
@@ -8,12 +9,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tools.training.captions import ONE_SHOT_LABELS, mixture, single, variants
+from tools.training.captions import ONE_SHOT_LABELS, single, variants
 
 
-def build(
-    work: pathlib.Path, embed: Callable[[list[str]], np.ndarray], per_label: int, mixtures: int, seed: int = 0
-) -> None:
+def build(work: pathlib.Path, embed: Callable[[list[str]], np.ndarray], per_label: int, seed: int = 0) -> None:
     """Writes ``texts.json``, ``texts.npy`` (float16 embeddings, one row a text) and ``prototypes.npy`` (one row a
     label)."""
     rng = np.random.default_rng(seed)
@@ -33,12 +32,8 @@ def build(
         caption = entry["caption"]
         for text in [caption.rstrip("."), caption] + [single(caption, rng) for _ in range(8)]:
             add(f"file:{entry['file']}", text)
-    pool = {label: variants(label, [], 40, rng) for label in labels}
-    for _ in range(mixtures):
-        one, two = rng.choice(labels, 2, replace=False)
-        add(f"mix:{one}|{two}", mixture(str(rng.choice(pool[one][:12])), str(rng.choice(pool[two][:12])), rng))
     for label in sorted(ONE_SHOT_LABELS & set(labels)):
-        for text in pool[label][:10]:
+        for text in variants(label, [], 40, rng)[:10]:
             for prefix in ("a single ", "one ", ""):
                 add(f"shot:{label}", prefix + text.removeprefix("a ").removeprefix("an ").removeprefix("one "))
     (work / "texts.json").write_text(json.dumps({"texts": texts, "table": table}))
