@@ -8,6 +8,7 @@ import pytest
 from ambient.generate.bands import BANDS
 from ambient.messages import RATE, PromptMix
 from tools.training import fidelity, hearing, joins, likeness, mixes, procedural
+from tools.training.evaluate import together
 from tools.training.features import colours
 
 
@@ -150,3 +151,9 @@ def test_how_far_made_sounds_lie_from_recordings_is_told_in_decibels() -> None:
     off, apart = found["rain"]
     np.testing.assert_allclose(off, np.linspace(-10, 10, 24).std(), rtol=0.05)
     np.testing.assert_allclose(apart, 0.0, atol=0.01)
+
+
+def test_drift_is_told_with_its_error() -> None:
+    rows = [{"level_drift_db": 1.0, "join_step_db": 0.1}, {"level_drift_db": -1.0, "join_step_db": 0.3}]
+    assert together(rows) == {"level_drift_db": 0.0, "join_step_db": 0.2, "level_drift_db_error": 1.0}
+    assert together(rows[:1]) == rows[0]

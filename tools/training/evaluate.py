@@ -7,7 +7,7 @@ import json
 import pathlib
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ from tools.training.likeness import PIECE, band_powers, compare, pieces
 from tools.training.naming import understood
 from tools.training.phrases import EXPECTED
 
-__all__ = ["chain", "continuity", "evaluate", "held_out"]
+__all__ = ["chain", "continuity", "evaluate", "held_out", "together"]
 
 LENGTH = 128
 KEPT = 28
@@ -47,13 +47,13 @@ def make(
     return answer
 
 
-def chain(backend: BundledBackend, text: str, clips: int) -> list[Clip]:
-    """Clips of which each continues the one before."""
+def chain(backend: BundledBackend, text: str, clips: int, number: int = 0) -> list[Clip]:
+    """Clips of which each continues the one before; every ``number`` gives another chain."""
     out: list[Clip] = []
     step = (LENGTH - KEPT) * backend.info.frames_per_latent
     for i in range(clips):
         tail = Tail(out[-1].latents[:, -KEPT:]) if out else None
-        out.append(make(backend, text, index=i, tail=tail, start=i * step))
+        out.append(make(backend, text, index=i + 10_000 * number, tail=tail, start=i * step))
     return out
 
 
@@ -90,11 +90,22 @@ def continuity(clips: list[Clip], frame: int) -> dict[str, float]:
     }
 
 
+def together(chains: Iterable[dict[str, float]]) -> dict[str, float]:
+    """The mean of each figure; of drifts also its standard error, for waves come and go by chance as well."""
+    rows = list(chains)
+    found = {k: float(np.mean([row[k] for row in rows])) for k in rows[0]}
+    if len(rows) > 1:
+        drifts = {k: np.std([row[k] for row in rows], ddof=1) for k in rows[0] if "drift" in k}
+        found |= {f"{k}_error": float(v / np.sqrt(len(rows))) for k, v in drifts.items()}
+    return {k: round(v, 2) for k, v in found.items()}
+
+
 def evaluate(
     model: str,
     *,
     threads: int,
     clips: int = 40,
+    chains: int = 1,
     chained: tuple[str, ...] = ("rain on leaves", "ocean waves", "birds singing", "wind in the trees"),
     phrases: int = len(EXPECTED),
     joins: int = 0,
@@ -106,6 +117,7 @@ def evaluate(
 ) -> dict[str, Any]:
     """Figures, JSON-ready; clips of the everyday phrases go to ``out`` if given.
 
+    ``clips``, ``chains``: how many clips in a chain, and how many chains of each of ``chained``;
     ``joins``: how many to make for the classifier; ``seeds``: clips of each phrase, mix and label, the latter compared
     with the recordings prepared in ``work``; ``recordings``: the folder they were read from, to judge the codec.
     """
@@ -129,9 +141,8 @@ def evaluate(
         "chains": {},
     }
     for text in chained if clips > 1 else ():
-        _say(f"chain of {clips}: {text}")
-        figures = continuity(chain(backend, text, clips), frame)
-        found["chains"][text] = {k: round(v, 2) for k, v in figures.items()}
+        _say(f"chains of {clips}: {text}")
+        found["chains"][text] = together(continuity(chain(backend, text, clips, k), frame) for k in range(chains))
     if joins:
         found["joins"] = {}
         for i, text in enumerate(chained):
