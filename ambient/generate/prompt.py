@@ -36,11 +36,14 @@ FIRST = 0.6
 """Share of the sound that is named first among several; the others have the rest in equal parts."""
 CONTEXT = 0.7
 """How much of the meaning of the whole each part is read with: in "flashes and bangs in the sky" both are thunder."""
+LISTED = 3
+"""Words, at most, of what stands between the commas of a list; what is longer is a phrase and its surroundings."""
 SURE = (0.55, 0.65)
 """Cosine with the nearest known kind from which a further part begins to count as a sound, and counts wholly: in
 "rain and little else" the second part names none."""
-_BESIDE = re.compile(r",? (?:with|and|while|plus) | ?& ?", re.IGNORECASE)
-_LISTED = re.compile(r" ?, ?(?:(?:with|and|while|plus) )?|" + _BESIDE.pattern, re.IGNORECASE)
+_BESIDE = re.compile(r" (?:with|and|while|plus) | ?& ?", re.IGNORECASE)
+_LISTED = re.compile(r" ?, ?|" + _BESIDE.pattern, re.IGNORECASE)
+_NO_COMMA = re.compile(r" ?,(?= (?:with|and|while|plus) )", re.IGNORECASE)
 
 
 def ground(meaning: Tensor, prototypes: Tensor, share: float, sharpness: float) -> Tensor:
@@ -62,9 +65,9 @@ def parts_of(text: str) -> list[str]:
     What follows a comma is surroundings, unless it is a list ("rain, wind and thunder"). A single word in -ing goes
     with what it follows ("a fire burning and crackling").
     """
-    whole = " ".join(text.split()).rstrip(".")
-    lead, comma, rest = whole.partition(",")
-    listed = len(_BESIDE.split(comma + rest)) > 1
+    whole = _NO_COMMA.sub("", " ".join(text.split()).rstrip("."))
+    lead, *others = whole.split(",")
+    listed = others and _BESIDE.search(others[-1]) and all(len(p.split()) <= LISTED for p in [lead, *others[:-1]])
     found: list[str] = []
     for part in (p.strip() for p in (_LISTED.split(whole) if listed else _BESIDE.split(lead))):
         if found and part.endswith("ing") and " " not in part:
