@@ -208,4 +208,6 @@ def test_a_model_is_judged_by_labels_of_its_own_only(tmp_path: pathlib.Path) -> 
     assert not _knows(kinds, tmp_path)
     np.save(tmp_path / "prototypes.npy", KINDS.numpy())
     assert _knows(kinds, tmp_path)
+    moved = torch.nn.functional.normalize(KINDS + 0.02 * KINDS.flip(0), dim=1)
+    assert _knows(moved, tmp_path) and not _knows(moved + 0.5 * KINDS.flip(0), tmp_path)
     assert not _knows(kinds.flip(0), tmp_path) and not _knows(kinds[:3], tmp_path)

@@ -181,10 +181,14 @@ def evaluate(
 
 
 def _knows(prototypes: torch.Tensor, work: pathlib.Path) -> bool:
-    """Whether a model's kinds are the labels of a working folder, in their order."""
+    """Whether a model's kinds are the labels of a working folder, in their order; captions varied anew move them a
+    little."""
     path = work / "prototypes.npy"
     theirs = torch.from_numpy(np.load(path)) if path.exists() else torch.zeros(0)
-    return prototypes.shape == theirs.shape and torch.allclose(prototypes, theirs, atol=2e-3)
+    if prototypes.shape != theirs.shape:
+        return False
+    alike = prototypes @ theirs.T
+    return bool((alike.argmax(1) == torch.arange(len(alike))).all() and (alike.diag() > 0.97).all())
 
 
 def _say(text: str) -> None:
