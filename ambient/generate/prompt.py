@@ -39,8 +39,11 @@ CONTEXT = 0.7
 LISTED = 3
 """Words, at most, of what stands between the commas of a list; what is longer is a phrase and its surroundings."""
 SURE = (0.55, 0.65)
-"""Cosine with the nearest known kind from which a further part begins to count as a sound, and counts wholly: in
-"rain and little else" the second part names none."""
+"""Cosine with the nearest known kind from which a part begins to count as a sound, and counts wholly: in "rain and
+little else" the second part names none, in "a calm evening with rain" the first."""
+FAMILIAR = (0.75, 0.85)
+"""Cosine of the whole with the nearest known kind from which it begins to be read as a whole, and wholly is: "a warm
+night with crickets" is what crickets are called."""
 _BESIDE = re.compile(r" (?:with|and|while|plus) | ?& ?", re.IGNORECASE)
 _LISTED = re.compile(r" ?, ?|" + _BESIDE.pattern, re.IGNORECASE)
 _NO_COMMA = re.compile(r" ?,(?= (?:with|and|while|plus) )", re.IGNORECASE)
@@ -91,19 +94,23 @@ def read(text: str, embed: Callable[[str], Tensor], prototypes: Tensor, share: f
         meaning = LEAD * embed(lead) + (1 - LEAD) * meaning
     meaning = nn.functional.normalize(meaning, dim=-1)
     drawn = ground(meaning, prototypes, share, sharpness)
-    first, *others = parts_of(whole) or [whole]
-    if not others or not len(prototypes):
+    parts = parts_of(whole)
+    if len(parts) < 2 or not len(prototypes):
         return drawn
-    begin, end = SURE
-    sure = [min(1.0, max(0.0, (float((prototypes @ embed(p)).max()) - begin) / (end - begin))) for p in others]
-    if not sum(sure):
+
+    def near(meaning: Tensor, bounds: tuple[float, float]) -> float:
+        begin, end = bounds
+        return min(1.0, max(0.0, (float((prototypes @ meaning).max()) - begin) / (end - begin)))
+
+    alone = [embed(part) for part in parts]
+    named = embed(lead if parts[-1] in lead else whole)  # what the parts are parts of
+    sure = torch.tensor([near(m, SURE) for m in alone]) * (1 - near(named, FAMILIAR))
+    if not float(sure[1:].sum()):
         return drawn
-    parts = nn.functional.normalize(torch.stack([embed(p) for p in (first, *others)]) + CONTEXT * meaning, dim=-1)
-    parts = ground(parts, prototypes, share, sharpness)
-    told = sum(sure) / len(sure)  # where little but the first is a sound, the whole says it best
-    beside = (1 - FIRST) * torch.tensor(sure) / len(sure)
-    mix = (1 - float(beside.sum())) * (told * parts[0] + (1 - told) * drawn) + (beside[:, None] * parts[1:]).sum(0)
-    return nn.functional.normalize(mix, dim=-1)
+    shares = sure * torch.tensor([FIRST] + [(1 - FIRST) / (len(parts) - 1)] * (len(parts) - 1))
+    meanings = nn.functional.normalize(torch.stack(alone) + CONTEXT * meaning, dim=-1)
+    told = (shares[:, None] * ground(meanings, prototypes, share, sharpness)).sum(0)
+    return nn.functional.normalize(told + (1 - float(shares.sum())) * drawn, dim=-1)  # the whole says the rest best
 
 
 class PromptEncoder(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers is not typed

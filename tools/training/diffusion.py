@@ -12,6 +12,7 @@ import pathlib
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,15 @@ def lengthened(f: np.ndarray, hops: int) -> np.ndarray:
         parts += [seam, f[fade:-fade]]
         length += len(f) - fade
     return np.concatenate([*parts, f[-fade:]])
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a clip is of: one label, as a single event or not, or two, the first with a ``share`` of the power."""
+
+    labels: tuple[str, ...]
+    share: float = 1.0
+    shot: bool = False
 
 
 class Sampler:
@@ -129,38 +139,44 @@ class Sampler:
         rows = self.table[known[int(self.rng.integers(len(known)))]]
         return self.embeddings[rows[int(self.rng.integers(len(rows)))]]
 
-    def one(self, latents: int) -> tuple[np.ndarray, np.ndarray]:
-        """One clip: (latent_dim, latents) and its conditioning (GLOBAL_DIM,)."""
+    def kind(self) -> Kind:
+        """What a clip is to be of: a single event, a mixture of two, or mostly one sound."""
         rng, s = self.rng, self.settings
-        kind = rng.random()
-        shot = 0.0
-        if kind < s["one_shot_odds"]:
-            labels = [x for x in self.labels if x in ONE_SHOT_LABELS]
-            label = str(rng.choice(labels))
-            f, _ = self.stretch(label, latents)
-            f = self.isolate(f)
-            text, shot = self.pick_text(f"shot:{label}", f"label:{label}"), 1.0
-        elif kind < s["one_shot_odds"] + s["mixture_odds"]:
-            # A weighted mix of two meanings is both sounds at those powers.
+        drawn = rng.random()
+        if drawn < s["one_shot_odds"]:
+            return Kind((str(rng.choice([x for x in self.labels if x in ONE_SHOT_LABELS])),), shot=True)
+        if drawn < s["one_shot_odds"] + s["mixture_odds"]:
             pair = [self.labels[i] for i in rng.choice(len(self.labels), 2, p=self.odds)]
-            share = float(np.clip(rng.beta(1.2, 1.2), 0.02, 0.98))
-            text = share * self.pick_text(f"label:{pair[0]}") + (1 - share) * self.pick_text(f"label:{pair[1]}")
+            return Kind((pair[0], pair[1]), float(np.clip(rng.beta(1.2, 1.2), 0.02, 0.98)))
+        return Kind((self.labels[int(rng.choice(len(self.labels), p=self.odds))],))
+
+    def clip(self, kind: Kind, latents: int) -> tuple[np.ndarray, np.ndarray]:
+        """A clip of a kind, (latent_dim, latents), and its conditioning (GLOBAL_DIM,)."""
+        rng, label = self.rng, kind.labels[0]
+        f, entry = self.stretch(label, latents)
+        if kind.shot:
+            f = self.isolate(f)
+            text = self.pick_text(f"shot:{label}", f"label:{label}")
+        elif len(kind.labels) == 2:
+            # A weighted mix of two meanings is both sounds at those powers.
+            other = kind.labels[1]
+            text = kind.share * self.pick_text(f"label:{label}") + (1 - kind.share) * self.pick_text(f"label:{other}")
             text /= np.linalg.norm(text)
-            louder = math.log(share / (1 - share))
-            (a, _), (b, _) = self.stretch(pair[0], latents), self.stretch(pair[1], latents)
-            b -= np.float32(louder)
-            f = np.logaddexp(a, b)
+            louder = math.log(kind.share / (1 - kind.share))
+            f = np.logaddexp(f, self.stretch(other, latents)[0] - np.float32(louder))
             f -= np.float32(np.log1p(np.exp(-louder)))  # the sum keeps the level
         else:
-            label = self.labels[int(rng.choice(len(self.labels), p=self.odds))]
-            f, entry = self.stretch(label, latents)
             text = self.pick_text(f"label:{label}", f"label:{label}", f"file:{entry['file']}")
             if rng.random() < 0.15:  # near a mix of meanings, so that prompt mixes are no strangers
                 text = text + 0.05 * rng.standard_normal(TEXT_DIM).astype(np.float32)
                 text /= np.linalg.norm(text)
-        if rng.random() < s["drop_text"]:
+        if rng.random() < self.settings["drop_text"]:
             text = np.zeros(TEXT_DIM, np.float32)
-        return self.latents(f), np.append(text * math.sqrt(TEXT_DIM), shot).astype(np.float32)
+        return self.latents(f), np.append(text * math.sqrt(TEXT_DIM), float(kind.shot)).astype(np.float32)
+
+    def one(self, latents: int) -> tuple[np.ndarray, np.ndarray]:
+        """A clip of any kind: (latent_dim, latents) and its conditioning (GLOBAL_DIM,)."""
+        return self.clip(self.kind(), latents)
 
     def isolate(self, f: np.ndarray) -> np.ndarray:
         """Makes a single event of a stretch: the loudest moment stays, what is far from it sinks away."""
@@ -259,28 +275,28 @@ def channel_weights(work: pathlib.Path) -> torch.Tensor:
     return spread.sqrt() / spread.sqrt().mean()
 
 
-def prefetch(work: pathlib.Path, settings: dict[str, Any], seed: int, queue: Any) -> None:
+def prefetch(work: pathlib.Path, settings: dict[str, Any], seed: int, queue: Any, draw: type[Sampler]) -> None:
     """Fills a queue with batches, in a process of its own, for as long as there is someone to train."""
     torch.set_num_threads(1)
     trainer = multiprocessing.parent_process()
     if trainer is not None:  # a killed one cannot say goodbye, and a full queue would be waited for for ever
         threading.Thread(target=lambda: (trainer.join(), os._exit(0)), daemon=True).start()
-    sampler = Sampler(work, settings, seed)
+    sampler = draw(work, settings, seed)
     while True:
         queue.put(tuple(x.numpy() for x in sampler.batch()))
 
 
 @contextlib.contextmanager
 def batches_ahead(
-    work: pathlib.Path, settings: dict[str, Any], seed: int
+    work: pathlib.Path, settings: dict[str, Any], seed: int, draw: type[Sampler] = Sampler
 ) -> Iterator[Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]]:
     """Batches for ever, ``settings["ahead"]`` of them prepared by a process of its own; 0: none is."""
     if not settings["ahead"]:
-        yield iter(Sampler(work, settings, seed).batch, None)
+        yield iter(draw(work, settings, seed).batch, None)
         return
     context = multiprocessing.get_context("spawn")
     queue = context.Queue(settings["ahead"])
-    feeder = context.Process(target=prefetch, args=(work, settings, seed, queue), daemon=True)
+    feeder = context.Process(target=prefetch, args=(work, settings, seed, queue, draw), daemon=True)
     feeder.start()
     try:
         yield (tuple(torch.from_numpy(x) for x in queue.get(timeout=120)) for _ in itertools.count())

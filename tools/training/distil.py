@@ -23,7 +23,7 @@ from ambient.generate.bundled import velocity
 from ambient.generate.guidance import projected
 from tools.training.diffusion import batches_ahead, build, channel_weights
 
-__all__ = ["guided", "stretch", "train"]
+__all__ = ["guided", "imposed", "save", "stretch", "train"]
 
 
 def imposed(x: Tensor, sigma: Tensor, z: Tensor, noise: Tensor, mask: Tensor) -> Tensor:
@@ -158,8 +158,8 @@ def train(
                 print(json.dumps(row), file=log, flush=True)
                 print(row, flush=True)
             if step % s["save_every"] == 0:
-                _save(checkpoint, student, ema, optimiser, step, spent, s)
-    _save(checkpoint, student, ema, optimiser, step, spent, s)
+                save(checkpoint, student, ema, optimiser, step, spent, s)
+    save(checkpoint, student, ema, optimiser, step, spent, s)
 
 
 @torch.no_grad()
@@ -195,9 +195,10 @@ def _mean(error: Tensor, weight: Tensor) -> Tensor:
     return (error.mean(1, keepdim=True) * weight).sum() / weight.sum().clamp_min(1.0)
 
 
-def _save(
+def save(
     path: pathlib.Path, student: Any, ema: Any, optimiser: Any, step: int, spent: float, settings: dict[str, Any]
 ) -> None:
+    """Writes a checkpoint to go on from."""
     part = path.with_suffix(".part")
     state = {"model": student.state_dict(), "ema": ema.state_dict(), "optimiser": optimiser.state_dict()}
     torch.save(state | {"step": step, "seconds": spent, "settings": settings}, part)

@@ -27,12 +27,13 @@ def export(work: pathlib.Path, out: pathlib.Path, settings: dict[str, Any]) -> i
     trained = torch.load(work / "diffusion.pt", weights_only=False, map_location="cpu")
     transformer = build(trained["settings"])
     transformer.load_state_dict(trained["ema"])
-    if settings["distilled"] and (work / "distil.pt").exists():
-        distilled = torch.load(work / "distil.pt", weights_only=False, map_location="cpu")
-        transformer.load_state_dict(distilled["ema"])
-        steps = distilled["settings"]["steps"]
-        about |= {"steps": steps, "min_steps": min(steps, about["min_steps"]), "guidance": 1.0}
-        about["distilled_steps"] = distilled["step"]
+    for stage, counted in (("distil.pt", "distilled_steps"), ("texture.pt", "texture_steps")):
+        if settings["distilled"] and (work / stage).exists():
+            few = torch.load(work / stage, weights_only=False, map_location="cpu")
+            transformer.load_state_dict(few["ema"])
+            steps = few["settings"]["steps"]
+            about |= {"steps": steps, "min_steps": min(steps, about["min_steps"]), "guidance": 1.0}
+            about[counted] = few["step"]
     refined = torch.load(work / "codec.pt", weights_only=False, map_location="cpu")
     rings = work / "tones.pt"
     codec = AmbienceCodec(
