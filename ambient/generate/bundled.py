@@ -35,12 +35,16 @@ from ambient.generate.recording import recording, share_of_likes
 from ambient.generate.resemblance import Resemblance, resemblance
 from ambient.generate.seam import natural_seam, share_at_seam
 from ambient.generate.ways import Way, Ways, ways_of
-from ambient.messages import Clip, ClipFailure, ClipRequest, PromptMix, Tail, likes
+from ambient.messages import Clip, ClipFailure, ClipKey, ClipRequest, PromptMix, Tail, likes
 
 __all__ = ["WEIGHTS", "BundledBackend", "condition", "velocity"]
 
 _STRAY = 0.15
-"""How far a clip's mean may lie from the usual one, in mean distances of recordings."""
+"""How far a clip's mean may lie from where its stream does, in mean distances of recordings."""
+_HOME_LATENTS = 64
+"""Length of the clips that tell where a stream lies by itself."""
+_HOME_CLIPS = 4
+"""Their number: fewer make streams more different, and less typical."""
 _AVOID = 0.7
 """Guidance beyond 1 for a clip with a negative prompt, where the model needs none otherwise."""
 _PULL = 0.9
@@ -111,6 +115,7 @@ class BundledBackend(BatchedBackend):
         encoder = _load(PromptEncoder, folder / "prompt_encoder", "cpu")
         self._encoder = encoder
         self._resembled = lru_cache(maxsize=16)(self._resembled_once)
+        self._home = lru_cache(maxsize=512)(self._home_once)
         tokenizer = folder / "prompt_encoder" / "tokenizer.json"
         try:
             self._reader = Reader(encoder, tokenizer)
@@ -158,7 +163,12 @@ class BundledBackend(BatchedBackend):
         return answers
 
     def _sample(self, batch: list[ClipRequest], steps: int) -> Tensor:
-        """Latents ``(batch, channels, frames)`` of requests of one length.
+        """Latents ``(batch, channels, frames)`` of requests of one length."""
+        known, mask, x = self._denoised(batch, steps)
+        return self._mended(batch, torch.where(mask > 0, known, self._anchored(batch, x)))
+
+    def _denoised(self, batch: list[ClipRequest], steps: int) -> tuple[Tensor, Tensor, Tensor]:
+        """What is kept and where, and what comes of noise beside it, each ``(batch, channels or 1, frames)``.
 
         After every step the seams of the clip that it would become are mended (:func:`natural_seam`), so that the steps
         behind it paint what fits to that.
@@ -209,7 +219,7 @@ class BundledBackend(BatchedBackend):
             x = scheduler.step(flow, timestep, x, return_dict=False)[0]
             if i + 1 < steps:
                 x = x + (1 - scheduler.sigmas[i + 1]) * (self._mended(batch, ahead) - ahead)
-        return self._mended(batch, torch.where(mask > 0, known, self._anchored(batch, x)))
+        return known, mask, x
 
     def _mended(self, batch: list[ClipRequest], x: Tensor) -> Tensor:
         """Latents ``(batch, channels, frames)`` with seams as large as the sounds' own steps."""
@@ -246,25 +256,49 @@ class BundledBackend(BatchedBackend):
         ]
         return nn.functional.normalize(torch.stack(parts).sum(0), dim=-1)
 
-    def _usual(self, prompt: PromptMix) -> tuple[Tensor, Tensor]:
-        """Where the mean of a clip usually lies, and how far clips stray, both ``(latent_channels,)``. Where a
-        recording is to be resembled it lies where the recording does, and little straying is allowed."""
-        share = share_of_likes(prompt)
+    def _usual(self, prompt: PromptMix, stream: int | None) -> tuple[Tensor, Tensor]:
+        """Where the mean of a clip usually lies, and how far clips stray, both ``(latent_channels,)``.
+
+        Every ``stream`` has a place of its own among those where such sounds lie: that of clips that it would begin
+        with. Where a recording is to be resembled it lies where the recording does, and little straying is allowed.
+        """
         mean, spread = self._reader.usual(self._meaning(prompt))
-        if not share:
-            return mean, spread
-        means = [w * self._resembled(part).mean for part, w in prompt.parts if likes(part)]
-        return (1 - share) * mean + torch.stack(means).sum(0), (1 - 0.8 * share) * spread
+        share = share_of_likes(prompt)
+        mean = (1 - share) * mean
+        for part, weight in prompt.parts:
+            if likes(part):
+                mean = mean + weight * self._resembled(part).mean
+            elif stream is not None:
+                mean = mean + weight * self._home(part, stream)
+        return mean, (1 - 0.8 * share) * spread
+
+    def _home_once(self, text: str, stream: int) -> Tensor:
+        """How far from the usual a stream of one text lies by itself, ``(latent_channels,)``: in colour and width, not
+        in power, which would change the balance of layers.
+
+        What is usual is fitted to all texts by one linear map, which takes much of what is special from each: a chain
+        that is held there sounds like no sound in particular.
+        """
+        info, prompt = self._info, PromptMix.of(text)
+        begun = ClipRequest(ClipKey(text, 0), 0, _HOME_LATENTS, 0, stream, stream, prompt, info.steps, info.guidance)
+        seeds = np.random.default_rng(stream).integers(2**63, size=_HOME_CLIPS).tolist()
+        x = self._denoised([replace(begun, seed=seed) for seed in seeds], info.steps)[2]
+        away = x.mean((0, 2)) - self._reader.usual(self._meaning(prompt))[0].to(x)
+        louder = self._codec.log_power(x) - self._codec.log_power(x - away[:, None])
+        home: Tensor = (away - louder.mean() * self._codec.power_step()).cpu()
+        return home if bool(home.isfinite().all()) else torch.zeros_like(home)
 
     def _anchored(self, batch: list[ClipRequest], x: Tensor) -> Tensor:
-        """Takes back part of what lies farther from the prompt's usual mean than recordings do. Each clip continues the
-        one before: without this, small errors of level and colour would add up.
+        """Takes back part of what lies far from where the stream does. Each clip continues the one before: without
+        this, small errors of level and colour would add up.
 
         Where the model jumps at the seam back to where it lies by itself, all that is new is moved alike, which undoes
         the jump; where it goes on from what it kept, that would be a step, and the move begins at the seam with
         nothing. Mostly it is something between the two: what leaves the smallest step.
         """
-        mean, spread = (torch.stack(u).to(x) for u in zip(*(self._usual(r.prompt) for r in batch), strict=True))
+        streams = [None if r.one_shot else r.noise_seed for r in batch]
+        homes = [self._usual(r.prompt, stream) for r, stream in zip(batch, streams, strict=True)]
+        mean, spread = (torch.stack(u).to(x) for u in zip(*homes, strict=True))
         begin, end = (
             torch.tensor(at, device=x.device)[:, None]
             for at in (

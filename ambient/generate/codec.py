@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ambient.generate.bands import BANDS, HOP, RATE, STACK, WINDOW, analyse, band_centres, band_filters
+from ambient.generate.bands import BANDS, HOP, RATE, STACK, WINDOW, analyse, band_centres, band_filters, band_widths
 from ambient.generate.tones import REST, Tones, position_phases, ringing, tone_lines
 
 __all__ = [
@@ -223,6 +223,18 @@ class AmbienceCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers
         """Linear reconstruction of the log band powers, ``(batch, 2 * BANDS, hops)``."""
         stacked = latents.transpose(1, 2) @ self.decoder + self.mean
         return stacked.reshape(len(latents), -1, 2 * BANDS).transpose(1, 2)
+
+    def log_power(self, latents: Tensor) -> Tensor:
+        """Natural logarithm of the mean power of mid, up to a constant, ``(batch,)``."""
+        widths = torch.from_numpy(band_widths()).to(latents).log()[:, None]
+        powers = self.envelope(latents)[:, :BANDS] + widths
+        found: Tensor = powers.flatten(1).logsumexp(1) - np.log(powers.shape[2])
+        return found
+
+    def power_step(self) -> Tensor:
+        """What raises the logarithm of power by 1 in all bands when added to latents, ``(latent_dim,)``."""
+        step: Tensor = self.encoder.sum(0)
+        return step
 
     def latent_decibels(self) -> NDArray[np.float32]:
         """How much a unit of each latent direction is, decibels of band power, rms over bands, ``(latent_dim,)``."""

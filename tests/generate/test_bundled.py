@@ -109,6 +109,46 @@ def test_chains_have_no_pulse(backend: BundledBackend, text: str) -> None:
     assert np.sqrt(np.square(common).mean()) < 0.31
 
 
+def test_every_stream_has_a_colour_of_its_own_and_keeps_it(backend: BundledBackend) -> None:
+    info, frames, kept = backend.info, 96, 24
+
+    def colours(stream: int) -> np.ndarray:
+        """Mean latents of clips that go on from each other."""
+        found: list[np.ndarray] = []
+        tail = None
+        for i in range(5):
+            wanted = request("a crowd", frames=frames, index=i, steps=info.steps, guidance=info.guidance)
+            made = clip(backend, replace(wanted, noise_seed=stream, tail=tail))
+            found.append(made.latents[:, kept:].astype(np.float64).mean(1))
+            tail = Tail(made.latents[:, -kept:])
+        return np.stack(found)
+
+    one, two = colours(1), colours(2)
+    apart = np.linalg.norm(one.mean(0) - two.mean(0))
+    for stream in (one, two):
+        assert np.linalg.norm(stream - stream.mean(0), axis=1).max() < apart
+
+
+def test_a_streams_colour_does_not_change_its_power(backend: BundledBackend) -> None:
+    for text in ("ocean waves", "songbirds chirping in the trees"):
+        x = backend._denoised([request(text, frames=64, steps=backend.info.steps, guidance=1.0)], backend.info.steps)[2]
+        usual = backend._reader.usual(backend._reader.text(text))[0]
+        for stream in (1, 2):
+            home = backend._home(text, stream)
+            assert float(home.norm()) > 0.3
+            moved = x - x.mean(2, keepdim=True) + usual[:, None]
+            louder = backend._codec.log_power(moved + home[:, None]) - backend._codec.log_power(moved)
+            assert abs(float(louder)) * 10 / np.log(10) < 3  # another clip's spectrum: not quite none
+
+
+def test_single_events_need_no_home(backend: BundledBackend) -> None:
+    before = backend._home.cache_info().misses
+    clip(backend, request("an owl hooting", frames=48, one_shot=True, noise_seed=991))
+    assert backend._home.cache_info().misses == before
+    clip(backend, request("an owl hooting", frames=48, noise_seed=991))
+    assert backend._home.cache_info().misses == before + 1
+
+
 def test_a_clip_leads_into_what_is_to_come(backend: BundledBackend) -> None:
     first = clip(backend, request("steady rain", frames=60))
     head, tail = Tail(first.latents[:, :16]), Tail(first.latents[:, -16:])

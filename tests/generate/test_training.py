@@ -15,13 +15,14 @@ import pytest
 import soundfile as sf
 import torch
 
-from ambient.generate.bundled import BundledBackend
+from ambient.generate.bundled import WEIGHTS, BundledBackend
 from ambient.messages import Clip, ClipKey, ClipRequest, PromptMix, Tail
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))  # tools/ is no part of the package
 
 from tools.training.cli import main, settings_of  # noqa: E402
+from tools.training.export import load_half  # noqa: E402
 
 
 def train(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
@@ -135,10 +136,20 @@ def test_all_stages_and_the_model_they_make(tmp_path: pathlib.Path, capsys: pyte
     train(capsys, *distil, "--after", work, "--seconds", 0)
     moved, there = (torch.load(x / "distil.pt", weights_only=False)["ema"] for x in (begun, work))
     assert all(torch.allclose(moved[k], there[k] + 1.0, atol=1e-4) for k in moved)
+    few = ["steps=2", "groups=1", "clips=2", "lengths=[24]", "length_odds=[1]", "bf16=false", "ahead=0", "own=1.0"]
+    texture = ["texture", work, "--seconds", 1, *(x for s in few for x in ("--set", s))]
+    train(capsys, *texture)
+    saved = torch.load(work / "texture.pt", weights_only=False)
+    torch.save(saved | {"step": 49}, work / "texture.pt")
+    assert "'step': 50, 'distance'" in train(capsys, *texture)
     train(capsys, "export", work, tmp_path / "model", "--set", "anchor_clips=4")
     card = json.loads((tmp_path / "model" / "model_index.json").read_text())
     assert card["_class_name"] == "AmbiencePipeline"
     assert (card["ambient"]["steps"], card["ambient"]["min_steps"], card["ambient"]["guidance"]) == (2, 2, 1.0)
+    assert card["ambient"]["texture_steps"] >= 50
+    weights = load_half(tmp_path / "model" / "transformer" / WEIGHTS)  # those of the last stage
+    last = torch.load(work / "texture.pt", weights_only=False)["ema"]
+    assert all(torch.allclose(weights[k], v.half().float()) for k, v in last.items())
     assert json.loads((tmp_path / "model" / "codec" / "config.json").read_text())["tones"]
     backend = BundledBackend(str(tmp_path / "model"), threads=1)
     tail = Tail(np.zeros((16, 3), np.float16))

@@ -33,13 +33,28 @@ KEPT = 28
 
 
 def make(
-    backend: BundledBackend, text: str | PromptMix, *, index: int = 0, tail: Tail | None = None, start: int = 0
+    backend: BundledBackend,
+    text: str | PromptMix,
+    *,
+    index: int = 0,
+    stream: int | None = None,
+    tail: Tail | None = None,
+    start: int = 0,
 ) -> Clip:
-    """One clip; raises RuntimeError if there is none."""
+    """One clip, of a stream of its own unless ``stream`` tells which; raises RuntimeError if there is none."""
     info = backend.info
     prompt = text if isinstance(text, PromptMix) else PromptMix.of(text)
     request = ClipRequest(
-        ClipKey(str(text), index), start, LENGTH, 0, 1000 + index, 1, prompt, info.steps, info.guidance, tail
+        ClipKey(str(text), index),
+        start,
+        LENGTH,
+        0,
+        1000 + index,
+        1 + (index if stream is None else stream),
+        prompt,
+        info.steps,
+        info.guidance,
+        tail,
     )
     answer = backend.generate([request])[0]
     if not isinstance(answer, Clip):
@@ -53,7 +68,7 @@ def chain(backend: BundledBackend, text: str, clips: int, number: int = 0) -> li
     step = (LENGTH - KEPT) * backend.info.frames_per_latent
     for i in range(clips):
         tail = Tail(out[-1].latents[:, -KEPT:]) if out else None
-        out.append(make(backend, text, index=i + 10_000 * number, tail=tail, start=i * step))
+        out.append(make(backend, text, index=i + 10_000 * number, stream=number, tail=tail, start=i * step))
     return out
 
 

@@ -50,6 +50,10 @@ class GroupSampler(Sampler):
             given[:, :-1] = 0.0
         return z, given
 
+    def vary(self, f: np.ndarray) -> np.ndarray:
+        """Recordings as they are: what is made is to be like them."""
+        return f
+
     def batch(self) -> tuple[Tensor, Tensor, Tensor]:
         """Latents ``(groups, 2 * clips, latent_dim, frames)``, the first half to continue and the second to compare
         with; conditioning ``(groups, 2 * clips, GLOBAL_DIM)``; masks ``(groups, frames)``."""
