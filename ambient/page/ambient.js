@@ -292,12 +292,12 @@ class Worklet {
       // A phone call or an alarm interrupts; the next sign of life goes on.
       context.onstatechange = () => this.wanted && context.state === "interrupted" && this.wake();
       document.addEventListener("visibilitychange", () => this.wanted && this.wake());
+      context.addEventListener("statechange", () => (this.measured = performance.now()));
       this.context = context;
     }
     this.wanted = true;
     this.node.port.postMessage({ reset: true });
     await this.context.resume();
-    this.measured = performance.now();
     this.setGain(this.player.volume ** 2, 0.04);
   }
 

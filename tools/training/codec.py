@@ -104,7 +104,9 @@ class Sounds:
         entries = json.loads((work / "index.json").read_text())
         labels: dict[str, list[tuple[np.ndarray, bool]]] = {}
         share = minutes * 60 / sum(min(e["hops"] / 200, 40) for e in entries)
-        for e in entries:
+        for number, e in enumerate(entries):
+            if number % 50 == 0:
+                print(f"{number + 1}/{len(entries)} {e['file']}", flush=True)
             most = int(min(e["hops"] / 200, 40) * min(1.0, share)) * RATE
             x = sound_of(e, root)[: most // FRAME * FRAME]
             if len(x) >= 24 * FRAME:

@@ -333,7 +333,8 @@ def understood(
 
     ``embed``: phrase → unit vector; ``prototypes``: one row a label. ``nearest``: share of phrases that lie nearest to
     a right label; ``weight``: of the right labels in what meanings are drawn to, mean; ``wrong``: phrase → nearest;
-    ``both``: of texts that name two sounds, in how many each has at least a tenth of what the reading is drawn to.
+    ``both``: of texts that name two sounds, in how many each has at least a tenth of what the reading is drawn to;
+    ``own``: share of a label in the readings of those of its captions that name things beside each other, mean.
     """
     kinds = prototypes[: len(labels)]
     known = [([labels.index(x) for x in meant if x in labels], p) for meant, said in NAMED.items() for p in said]
@@ -346,19 +347,24 @@ def understood(
         weights.append(float(near[rows].sum()))
         if best not in rows:
             wrong[phrase] = labels[best]
+
+    def shares(text: str) -> np.ndarray:
+        drawn = read(text, embed, kinds, 1.0, sharpness)
+        found = nnls(kinds.T.double().numpy(), drawn.double().numpy())[0]
+        return np.asarray(found / found.sum())
+
+    captions = [(i, p) for i, x in enumerate(labels) for p in PHRASES.get(x, []) if len(parts_of(p)) > 1]
+    own = [shares(caption)[i] for i, caption in captions]
     both = []
     rng = np.random.default_rng(1)
     for _ in range(PAIRS if len(known) > 1 else 0):
         one, two = (known[i] for i in rng.choice(len(known), 2, replace=False))
         if not set(one[0]) & set(two[0]) and len(parts_of(one[1]) + parts_of(two[1])) == 2:
-            drawn = read(
-                one[1] + str(rng.choice([" with ", " and ", " while "])) + two[1], embed, kinds, 1.0, sharpness
-            )
-            shares, _ = nnls(kinds.T.double().numpy(), drawn.double().numpy())
-            both.append(min(shares[one[0]].sum(), shares[two[0]].sum()) >= 0.1 * shares.sum())
-    share = {"nearest": right, "weight": weights, "both": both}
+            found = shares(one[1] + str(rng.choice([" with ", " and ", " while "])) + two[1])
+            both.append(min(found[one[0]].sum(), found[two[0]].sum()) >= 0.1)
+    share = {"nearest": right, "weight": weights, "both": both, "own": own}
     return (
-        {"phrases": len(right), "pairs": len(both)}
+        {"phrases": len(right), "pairs": len(both), "captions": len(own)}
         | {k: round(float(np.mean(v)), 3) if v else 0.0 for k, v in share.items()}
         | {"wrong": wrong}
     )
