@@ -187,19 +187,25 @@ def test_phrases_are_understood_where_they_lie_nearest_to_what_they_name() -> No
     labels = sorted(PHRASES)
     prototypes = torch.eye(len(labels))
     of = {p: labels.index(ls[0]) for ls, ps in NAMED.items() for p in ps}
+    called = {p: i for i, label in enumerate(labels) for p in PHRASES[label]}
 
     def meant(text: str) -> torch.Tensor:
-        """Of one phrase its kind, of several what they have in common with the first: as a mean of words would."""
+        """Of one phrase or caption its kind, of several their mean, of anything else nothing in particular."""
+        if text in called:
+            return prototypes[called[text]]
+        if not any(p in text for p in of):
+            return torch.full((len(labels),), len(labels) ** -0.5)
         found = [of[p] for p in of if p in text]
-        return torch.nn.functional.normalize(prototypes[found].sum(0) + prototypes[found[0]], dim=-1)
+        return torch.nn.functional.normalize(prototypes[found].sum(0), dim=-1)
 
     good = naming.understood(meant, prototypes, labels, 20.0)
     assert good["nearest"] == 1 and good["weight"] > 0.99 and not good["wrong"]
     assert good["pairs"] > 250 and good["both"] > 0.95
+    assert good["captions"] > 50 and good["own"] > 0.99
     (wet,) = [torch.eye(len(labels))[labels.index("rain")]]
     bad = naming.understood(lambda _: wet, prototypes, labels, 20.0)
     assert bad["nearest"] < 0.2 and bad["wrong"]["builders at work"] == "rain"
-    assert bad["both"] == 0
+    assert bad["both"] == 0 and bad["own"] < 0.1
     assert naming.understood(lambda _: wet, prototypes, [], 20.0)["phrases"] == 0
 
 
