@@ -15,11 +15,13 @@ import soundfile as sf
 import torch
 from numpy.typing import NDArray
 
-from ambient.generate.bands import HOP
+from ambient.generate.bands import HOP, STACK
 from ambient.generate.bundled import BundledBackend
+from ambient.generate.codec import steadied
 from ambient.messages import RATE, Audio, Clip, ClipKey, ClipRequest, PromptMix, Tail
 from tools.training import fidelity, hearing, mixes
 from tools.training.captions import PHRASES
+from tools.training.diffusion import single_precision
 from tools.training.features import sound_of
 from tools.training.joins import auc, stretches
 from tools.training.likeness import PIECE, band_powers, compare, pieces
@@ -169,6 +171,8 @@ def evaluate(
     if seeds and work is not None:
         _say("likeness")
         found["likeness"] = compare(_by_label(backend, work, seeds), work)
+        _say("movement")
+        found["movement"] = _movement(backend, work, seeds)
     encoder = backend._reader._encoder
     if work is not None and _knows(encoder.prototypes, work):
         labels = sorted({e["label"] for e in json.loads((work / "index.json").read_text())})
@@ -238,6 +242,33 @@ def _by_label(backend: BundledBackend, work: pathlib.Path, seeds: int) -> dict[s
     }
 
 
+def _movement(backend: BundledBackend, work: pathlib.Path, seeds: int) -> dict[str, Any]:
+    """How much generated clips move over that of recordings: variance of the latents over time within 10 s, each
+    direction weighted by the power that it stands for; the median over labels, and each label's."""
+    weights = torch.from_numpy(backend._codec.latent_decibels()).square()
+    codec = backend._codec
+    features = np.load(work / "features.npy", mmap_mode="r")
+    recorded: dict[str, list[float]] = {}
+
+    def moves(z: torch.Tensor) -> float:
+        return float((z.float().var(1) * weights).sum())
+
+    for entry in json.loads((work / "index.json").read_text()):
+        stretches = [entry["start"] + i for i in range(0, entry["hops"] - LENGTH * STACK + 1, LENGTH * STACK)]
+        for at in [] if entry["procedural"] else stretches[:4]:
+            powers = torch.from_numpy(single_precision(features[at : at + LENGTH * STACK])).reshape(LENGTH, -1)
+            z = ((powers - codec.mean) @ codec.encoder).T
+            chance = codec.config.chance
+            z = steadied(z, torch.tensor(chance)) if chance else z
+            recorded.setdefault(entry["label"], []).append(moves(z))
+    ratios = {}
+    for label, theirs in recorded.items():
+        text = PHRASES.get(label, [label])[0]
+        ours = [moves(torch.from_numpy(make(backend, text, index=7 * i).latents)) for i in range(seeds)]
+        ratios[label] = round(float(np.mean(ours) / np.mean(theirs)), 2)
+    return {"median": round(float(np.median(list(ratios.values()))), 2), "labels": ratios}
+
+
 def picture(work: pathlib.Path) -> None:
     """Loss curves of the stages that have run, as ``curves.png`` in the working folder."""
     import matplotlib
@@ -252,8 +283,9 @@ def picture(work: pathlib.Path) -> None:
         ("naming", "cosine"),
         ("diffusion", "loss"),
         ("distil", "error"),
+        ("texture", "distance"),
     ]
-    figure, axes = plt.subplots(1, len(shown), figsize=(18, 3.2))
+    figure, axes = plt.subplots(1, len(shown), figsize=(21, 3.2))
     for axis, (stage, key) in zip(axes, shown, strict=True):
         path = work / f"{stage}.jsonl"
         rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
