@@ -14,7 +14,8 @@ __all__ = ["main"]
 
 SETTINGS = pathlib.Path(__file__).parent / "settings"
 _STORY = """\
-stages, in order (codec, tones and prompt may run side by side once prepare is done; naming may be left out):
+stages, in order (codec, tones and prompt may run side by side once prepare is done; naming and texture may be left
+out):
 
   tools/train prepare recordings/manifest.csv --work out/train
   tools/train codec out/train recordings
