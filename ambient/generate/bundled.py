@@ -41,6 +41,9 @@ __all__ = ["WEIGHTS", "BundledBackend", "condition", "velocity"]
 
 _STRAY = 0.15
 """How far a clip's mean may lie from where its stream does, in mean distances of recordings."""
+_STRAY_SHORT = 1.5
+"""The same in short clips, around what is usual: they are wanted at once, and where the stream lies is not asked."""
+_SHORT_LATENTS = 64
 _HOME_LATENTS = 64
 """Length of the clips that tell where a stream lies by itself."""
 _HOME_CLIPS = 4
@@ -296,7 +299,9 @@ class BundledBackend(BatchedBackend):
         the jump; where it goes on from what it kept, that would be a step, and the move begins at the seam with
         nothing. Mostly it is something between the two: what leaves the smallest step.
         """
-        streams = [None if r.one_shot else r.noise_seed for r in batch]
+        short = [r.one_shot or r.latent_frames < _SHORT_LATENTS for r in batch]
+        stray = torch.tensor([_STRAY_SHORT if s else _STRAY for s in short], device=x.device)[:, None]
+        streams = [None if s else r.noise_seed for r, s in zip(batch, short, strict=True)]
         homes = [self._usual(r.prompt, stream) for r, stream in zip(batch, streams, strict=True)]
         mean, spread = (torch.stack(u).to(x) for u in zip(*homes, strict=True))
         begin, end = (
@@ -309,7 +314,7 @@ class BundledBackend(BatchedBackend):
         frame = torch.arange(x.shape[2], device=x.device)
         new = ((frame >= begin) & (frame < end)).to(x)[:, None]
         here = (x * new).sum(2) / new.sum(2).clamp_min(1) - mean
-        excess = here - here.clamp(-_STRAY * spread, _STRAY * spread)
+        excess = here - here.clamp(-stray * spread, stray * spread)
         beds = torch.tensor([not r.one_shot for r in batch], device=x.device)[:, None]
         pull = _PULL * excess * beds
         at_seam = torch.ones(len(batch), 1, device=x.device)

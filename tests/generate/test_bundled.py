@@ -141,11 +141,12 @@ def test_a_streams_colour_does_not_change_its_power(backend: BundledBackend) -> 
             assert abs(float(louder)) * 10 / np.log(10) < 3  # another clip's spectrum: not quite none
 
 
-def test_single_events_need_no_home(backend: BundledBackend) -> None:
+def test_single_events_and_what_is_wanted_at_once_need_no_home(backend: BundledBackend) -> None:
     before = backend._home.cache_info().misses
-    clip(backend, request("an owl hooting", frames=48, one_shot=True, noise_seed=991))
+    clip(backend, request("an owl hooting", frames=96, one_shot=True, noise_seed=991))
+    clip(backend, request("an owl hooting", frames=32, noise_seed=991))
     assert backend._home.cache_info().misses == before
-    clip(backend, request("an owl hooting", frames=48, noise_seed=991))
+    clip(backend, request("an owl hooting", frames=96, noise_seed=991))
     assert backend._home.cache_info().misses == before + 1
 
 
