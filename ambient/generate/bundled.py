@@ -43,7 +43,7 @@ _STRAY = 0.15
 """How far a clip's mean may lie from where its stream does, in mean distances of recordings."""
 _STRAY_SHORT = 1.5
 """The same in short clips, around what is usual: they are wanted at once, and where the stream lies is not asked."""
-_SHORT_LATENTS = 40
+_SHORT_LATENTS = 64
 _HOME_LATENTS = 64
 """Length of the clips that tell where a stream lies by itself."""
 _HOME_CLIPS = 4
