@@ -257,6 +257,8 @@ class ClipRequest:
     """What the clip leads into: the last ``kept`` latent frames of it, equal to these in the end. For loops."""
     one_shot: bool = False
     """A single event rather than a stretch of a bed: begins and ends by itself."""
+    settled: bool = False
+    """Whether all its texts sounded already where the tail begins, in whatever mix: it brings nothing new."""
     model: str = "bundled"
 
 

@@ -42,7 +42,8 @@ __all__ = ["WEIGHTS", "BundledBackend", "condition", "velocity"]
 _STRAY = 0.15
 """How far a clip's mean may lie from where its stream does, in mean distances of recordings."""
 _STRAY_SHORT = 1.5
-"""The same in short clips, wanted at once, around what is usual, while it is not known where their stream lies."""
+"""The same in short clips that bring something new, around what is usual: they are wanted at once, and where their
+stream lies takes longer to tell than they take to make."""
 _SHORT_LATENTS = 64
 _HOME_LATENTS = 64
 """Length of the clips that tell where a stream lies by itself."""
@@ -119,7 +120,6 @@ class BundledBackend(BatchedBackend):
         self._encoder = encoder
         self._resembled = lru_cache(maxsize=16)(self._resembled_once)
         self._home = lru_cache(maxsize=512)(self._home_once)
-        self._homes: set[tuple[str, int]] = set()
         tokenizer = folder / "prompt_encoder" / "tokenizer.json"
         try:
             self._reader = Reader(encoder, tokenizer)
@@ -276,10 +276,6 @@ class BundledBackend(BatchedBackend):
                 mean = mean + weight * self._home(part, stream)
         return mean, (1 - 0.8 * share) * spread
 
-    def _knows_home(self, request: ClipRequest) -> bool:
-        stream = request.noise_seed
-        return all(likes(part) or (part, stream) in self._homes for part, _ in request.prompt.parts)
-
     def _home_once(self, text: str, stream: int) -> Tensor:
         """How far from the usual a stream of one text lies by itself, ``(latent_channels,)``: in colour and width, not
         in power, which would change the balance of layers.
@@ -287,7 +283,6 @@ class BundledBackend(BatchedBackend):
         What is usual is fitted to all texts by one linear map, which takes much of what is special from each: a chain
         that is held there sounds like no sound in particular.
         """
-        self._homes.add((text, stream))
         info, prompt = self._info, PromptMix.of(text)
         begun = ClipRequest(ClipKey(text, 0), 0, _HOME_LATENTS, 0, stream, stream, prompt, info.steps, info.guidance)
         seeds = np.random.default_rng(stream).integers(2**63, size=_HOME_CLIPS).tolist()
@@ -305,7 +300,7 @@ class BundledBackend(BatchedBackend):
         the jump; where it goes on from what it kept, that would be a step, and the move begins at the seam with
         nothing. Mostly it is something between the two: what leaves the smallest step.
         """
-        short = [r.one_shot or (r.latent_frames < _SHORT_LATENTS and not self._knows_home(r)) for r in batch]
+        short = [r.one_shot or (r.latent_frames < _SHORT_LATENTS and not r.settled) for r in batch]
         stray = torch.tensor([_STRAY_SHORT if s else _STRAY for s in short], device=x.device)[:, None]
         streams = [None if s else r.noise_seed for r, s in zip(batch, short, strict=True)]
         homes = [self._usual(r.prompt, stream) for r, stream in zip(batch, streams, strict=True)]

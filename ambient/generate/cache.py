@@ -57,6 +57,7 @@ class ClipCache:
                 request.steps,
                 request.guidance,
                 request.one_shot,
+                request.settled,
             )
         )
         return hashlib.blake2b(text.encode() + known, digest_size=20).hexdigest()

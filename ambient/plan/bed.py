@@ -271,6 +271,8 @@ class BedPlan:
     ) -> ClipRequest:
         start, length = cut - kept, min(kept + new, self.info.max_latent_frames)
         placement = self._placement(start, kept)
+        prompt = wanted(self._frame(cut + (length - kept) // 2))
+        before = self.mix_at(self._frame(start)) if kept else None
         self.pending = ClipRequest(
             key=ClipKey(self.name, self._index),
             start_frame=start * self.info.frames_per_latent,
@@ -278,11 +280,12 @@ class BedPlan:
             deadline_frame=placement.join_frame - placement.fade_frames // 2 + offset_frames,
             seed=clip_seed(self._seed, self.name, self._index, self._attempt),
             noise_seed=self._noise_seed,
-            prompt=wanted(self._frame(cut + (length - kept) // 2)),
+            prompt=prompt,
             steps=steps,
             guidance=guidance,
             tail=Tail(self.track.cut(start, cut)) if kept else None,
             head=head,
+            settled=before is not None and {t for t, _ in prompt.parts} <= {t for t, _ in before.parts},
             model=self.info.name,
         )
         return self.pending

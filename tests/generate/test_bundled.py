@@ -144,10 +144,27 @@ def test_a_streams_colour_does_not_change_its_power(backend: BundledBackend) -> 
 def test_single_events_and_what_is_wanted_at_once_need_no_home(backend: BundledBackend) -> None:
     before = backend._home.cache_info().misses
     clip(backend, request("an owl hooting", frames=96, one_shot=True, noise_seed=991))
-    clip(backend, request("an owl hooting", frames=32, noise_seed=991))
+    hurried = clip(backend, request("an owl hooting", frames=32, noise_seed=991))
     assert backend._home.cache_info().misses == before
     clip(backend, request("an owl hooting", frames=96, noise_seed=991))
     assert backend._home.cache_info().misses == before + 1
+    again = clip(backend, request("an owl hooting", frames=32, noise_seed=991))
+    np.testing.assert_array_equal(hurried.latents, again.latents)  # what was made before does not matter
+
+
+def test_short_clips_that_bring_nothing_new_are_held_where_their_stream_lies(backend: BundledBackend) -> None:
+    info, apart = backend.info, {True: [], False: []}
+    for text in ("songbirds chirping in the trees", "ocean waves"):
+        for stream in (1, 2):
+            home = backend._usual(PromptMix.of(text), stream)[0].detach().numpy()
+            made = clip(backend, request(text, frames=96, steps=info.steps, guidance=1.0, noise_seed=stream))
+            tail = Tail(made.latents[:, -24:])
+            for seed in range(3):
+                for settled, found in apart.items():
+                    wanted = request(text, frames=48, steps=info.steps, guidance=1.0, noise_seed=stream, seed=seed)
+                    z = clip(backend, replace(wanted, tail=tail, settled=settled)).latents[:, 24:]
+                    found.append(np.linalg.norm(z.astype(np.float32).mean(1) - home))
+    assert np.mean(apart[True]) < 0.85 * np.mean(apart[False])
 
 
 def test_a_clip_leads_into_what_is_to_come(backend: BundledBackend) -> None:

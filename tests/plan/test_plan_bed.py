@@ -96,6 +96,18 @@ def test_a_changed_scene_is_painted_anew_from_shortly_after_the_playhead() -> No
     np.testing.assert_array_equal(request.tail.latents, plan.track.cut(start, start + request.tail.kept))
 
 
+def test_a_clip_is_settled_once_its_texts_fill_the_tail() -> None:
+    plan = BedPlan("leaves", INFO, 7)
+    assert [c.request.settled for c in grow(plan, 0)] == [False, True, True]
+    both = PromptMix.of({"calm": 0.4, "storm": 0.6})
+    changed = [c.request for c in grow(plan, 3 * RATE, lambda frame: both)]
+    new_from = changed[0].start_frame + changed[0].tail.kept * PER
+    assert [r.settled for r in changed] == [r.start_frame >= new_from for r in changed]
+    assert not changed[0].settled and changed[-1].settled
+    back = ask(plan, 8 * RATE, lambda frame: STORM)
+    assert back is not None and back.settled  # a part of what sounds brings nothing new
+
+
 def test_a_far_blend_is_walked_in_steps() -> None:
     def blend(frame: int) -> PromptMix:
         b = min(1.0, max(0.0, frame / (20 * RATE)))
