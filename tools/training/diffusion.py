@@ -10,7 +10,6 @@ import multiprocessing
 import os
 import pathlib
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +23,7 @@ from ambient.generate.bundled import velocity
 from ambient.generate.codec import steadied
 from ambient.generate.prompt import ground
 from tools.training.captions import ONE_SHOT_LABELS
+from tools.training.loop import Training
 
 TEXT_DIM = 384
 GLOBAL_DIM = TEXT_DIM + 1
@@ -312,72 +312,22 @@ def train(work: pathlib.Path, settings: dict[str, Any], *, threads: int = 1, sec
     """
     torch.set_num_threads(threads)
     s = settings
-    checkpoint = work / "diffusion.pt"
     model = build(s)
-    ema = build(s)
-    ema.load_state_dict(model.state_dict())
-    optimisers = optimisers_of(model, s["learning_rate"])
-    step, spent, begun = 0, 0.0, 0
-    if checkpoint.exists():
-        saved = torch.load(checkpoint, weights_only=False)
-        model.load_state_dict(saved["model"])
-        ema.load_state_dict(saved["ema"])
-        step, spent = saved["step"], saved["seconds"]
-        if "optimisers" in saved:
-            for optimiser, state in zip(optimisers, saved["optimisers"], strict=True):
-                optimiser.load_state_dict(state)
-        else:  # a finished model: its optimiser warms up again
-            begun = step
+    run = Training(
+        work,
+        "diffusion",
+        model,
+        optimisers_of(model, s["learning_rate"]),
+        s,
+        seconds=seconds,
+        row=lambda losses: {"loss": losses.mean()},
+    )
     count = sum(p.numel() for p in model.parameters())
-    print(f"diffusion: {count / 1e6:.1f} M parameters, from step {step}", flush=True)
-    torch.manual_seed(1000 + step)
+    print(f"diffusion: {count / 1e6:.1f} M parameters, from step {run.step}", flush=True)
+    torch.manual_seed(1000 + run.step)
     channels = channel_weights(work)
     dtype = torch.bfloat16 if s["bf16"] else torch.float32
-    before, began, running, log = spent, time.monotonic(), [], (work / "diffusion.jsonl").open("a")
-    until = min(s["minutes"] * 60, spent + seconds if seconds is not None else math.inf)
-    with batches_ahead(work, s, step) as batches:
-        while spent < until:
-            progress = min(1.0, spent / (s["minutes"] * 60))
-            warm = min(1, (step - begun + 1) / s["warmup"])
-            rate = s["learning_rate"] * warm * (0.5 + 0.5 * math.cos(math.pi * progress) * 0.95)
-            for group in (g for optimiser in optimisers for g in optimiser.param_groups):
-                group["lr"] = rate
-            z, cond, mask = next(batches)
-            loss = loss_of(model, z, cond, mask, channels, dtype)
-            model.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            for optimiser in optimisers:
-                optimiser.step()
-            step += 1
-            decay = min(s["ema"], (step - begun + 1) / (step - begun + 10))
-            with torch.no_grad():
-                torch._foreach_lerp_(list(ema.parameters()), list(model.parameters()), 1 - decay)
-            running.append(float(loss.detach()))
-            spent = before + time.monotonic() - began
-            if step % 50 == 0:
-                row = {"step": step, "loss": round(float(np.mean(running)), 4), "seconds": round(spent, 1)}
-                running = []
-                print(json.dumps(row), file=log, flush=True)
-                print(row, flush=True)
-            if step % s["save_every"] == 0:
-                _save(checkpoint, model, ema, optimisers, step, spent, s)
-    _save(checkpoint, model, ema, optimisers, step, spent, s)
-
-
-def _save(
-    path: pathlib.Path, model: Any, ema: Any, optimisers: list[Any], step: int, spent: float, settings: dict[str, Any]
-) -> None:
-    part = path.with_suffix(".part")
-    torch.save(
-        {
-            "model": model.state_dict(),
-            "ema": ema.state_dict(),
-            "optimisers": [optimiser.state_dict() for optimiser in optimisers],
-            "step": step,
-            "seconds": spent,
-            "settings": settings,
-        },
-        part,
-    )
-    part.replace(path)
+    with batches_ahead(work, s, run.step) as batches:
+        for _ in run:
+            loss = loss_of(model, *next(batches), channels, dtype)
+            run.learn(loss, [float(loss.detach())])

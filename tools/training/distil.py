@@ -9,21 +9,18 @@ from __future__ import annotations
 
 import copy
 import itertools
-import json
-import math
 import pathlib
-import time
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ambient.generate.bundled import velocity
 from ambient.generate.guidance import projected
 from tools.training.diffusion import batches_ahead, build, channel_weights
+from tools.training.loop import Training
 
-__all__ = ["guided", "imposed", "save", "stretch", "train"]
+__all__ = ["guided", "imposed", "stretch", "train"]
 
 
 def imposed(x: Tensor, sigma: Tensor, z: Tensor, noise: Tensor, mask: Tensor) -> Tensor:
@@ -101,29 +98,22 @@ def train(
     if after is not None and not checkpoint.exists():
         _change(student, after)
     optimiser = torch.optim.AdamW(student.parameters(), lr=s["learning_rate"], betas=(0.9, 0.98), weight_decay=0.0)
-    step, spent = 0, 0.0
-    if checkpoint.exists():
-        saved = torch.load(checkpoint, weights_only=False)
-        student.load_state_dict(saved["model"])
-        optimiser.load_state_dict(saved["optimiser"])
-        step, spent = saved["step"], saved["seconds"]
-    ema = copy.deepcopy(student).eval().requires_grad_(False)
-    if checkpoint.exists():
-        ema.load_state_dict(saved["ema"])
-    print(f"distil: {s['steps']} steps for {s['steps'] * s['substeps']} guided ones, from step {step}", flush=True)
-    torch.manual_seed(2000 + step)
+    run = Training(
+        work,
+        "distil",
+        student,
+        [optimiser],
+        s,
+        seconds=seconds,
+        row=lambda errors: {"error": errors[:, 0].mean() / errors[:, 1].mean()},
+    )
+    print(f"distil: {s['steps']} steps for {s['steps'] * s['substeps']} guided ones, from step {run.step}", flush=True)
+    torch.manual_seed(2000 + run.step)
     channels, width = channel_weights(work), 1.0 / s["steps"]
     sampling = trained["settings"] | {k: s[k] for k in ("batch", "drop_text", "ahead")}
     dtype = torch.bfloat16 if s["bf16"] else torch.float32
-    before, began, log = spent, time.monotonic(), (work / "distil.jsonl").open("a")
-    until = min(s["minutes"] * 60, spent + seconds if seconds is not None else math.inf)
-    running: list[tuple[float, float]] = []
-    with batches_ahead(work, sampling, 5000 + step) as batches:
-        while spent < until:
-            rate = s["learning_rate"] * min(1.0, (step + 1) / s["warmup"])
-            rate *= 0.52 + 0.48 * math.cos(math.pi * min(1.0, spent / (s["minutes"] * 60)))
-            for group in optimiser.param_groups:
-                group["lr"] = rate
+    with batches_ahead(work, sampling, 5000 + run.step) as batches:
+        for step in run:
             z, given, mask = next(batches)
             noise = torch.randn_like(z)
             node = torch.randint(s["steps"], (len(z),))
@@ -134,32 +124,14 @@ def train(
                     x = _arrived(student, noise, node, width, (given, z, mask))
                 goal = stretch(teacher, x, sigma, width, noise, (given, z, mask), s["substeps"], s["guidance"])
                 found = velocity(student, x, sigma, given, z, mask).float()
-                judged = step % 10 == 0 or not running  # a run may begin just before a row is due
+                judged = step % 10 == 0 or not run.scores  # a run may begin just before a row is due
                 if judged:
                     with torch.no_grad():
                         plain = guided(teacher, x, sigma, given, z, mask, s["guidance"])
             weight = (mask == 0).float()
             loss = _mean((found - goal).square() * channels, weight)
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
-            optimiser.step()
-            if judged:
-                running.append((float(loss.detach()), float(_mean((plain - goal).square() * channels, weight))))
-            step += 1
-            with torch.no_grad():
-                decay = min(s["ema"], (step + 1) / (step + 10))
-                torch._foreach_lerp_(list(ema.parameters()), list(student.parameters()), 1 - decay)
-            spent = before + time.monotonic() - began
-            if step % 50 == 0:
-                own, plain_error = np.mean(running, 0)
-                row = {"step": step, "error": round(float(own / plain_error), 4), "seconds": round(spent, 1)}
-                running = []
-                print(json.dumps(row), file=log, flush=True)
-                print(row, flush=True)
-            if step % s["save_every"] == 0:
-                save(checkpoint, student, ema, optimiser, step, spent, s)
-    save(checkpoint, student, ema, optimiser, step, spent, s)
+            errors = [loss, _mean((plain - goal).square() * channels, weight)] if judged else None
+            run.learn(loss, [float(e.detach()) for e in errors] if errors else None)
 
 
 @torch.no_grad()
@@ -193,13 +165,3 @@ def _arrived(
 
 def _mean(error: Tensor, weight: Tensor) -> Tensor:
     return (error.mean(1, keepdim=True) * weight).sum() / weight.sum().clamp_min(1.0)
-
-
-def save(
-    path: pathlib.Path, student: Any, ema: Any, optimiser: Any, step: int, spent: float, settings: dict[str, Any]
-) -> None:
-    """Writes a checkpoint to go on from."""
-    part = path.with_suffix(".part")
-    state = {"model": student.state_dict(), "ema": ema.state_dict(), "optimiser": optimiser.state_dict()}
-    torch.save(state | {"step": step, "seconds": spent, "settings": settings}, part)
-    part.replace(path)

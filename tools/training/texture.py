@@ -11,12 +11,8 @@ ends. The gradient goes back through all steps of sampling.
 
 from __future__ import annotations
 
-import copy
 import itertools
-import json
-import math
 import pathlib
-import time
 from typing import Any
 
 import numpy as np
@@ -26,7 +22,8 @@ from torch import Tensor, nn
 from ambient.generate.bands import BANDS, HOP, RATE
 from ambient.generate.bundled import velocity
 from tools.training.diffusion import GLOBAL_DIM, Sampler, batches_ahead, build
-from tools.training.distil import imposed, save
+from tools.training.distil import imposed
+from tools.training.loop import Training
 
 __all__ = ["Features", "GroupSampler", "energy_distance", "sample", "train"]
 
@@ -192,7 +189,7 @@ def train(work: pathlib.Path, settings: dict[str, Any], *, threads: int = 1, sec
     recordings.
     """
     torch.set_num_threads(threads)
-    s, checkpoint = settings, work / "texture.pt"
+    s = settings
     try:
         trained = torch.load(work / "diffusion.pt", weights_only=False)
     except FileNotFoundError as error:
@@ -205,53 +202,29 @@ def train(work: pathlib.Path, settings: dict[str, Any], *, threads: int = 1, sec
     model = build(trained["settings"]).train()
     model.load_state_dict(start["ema"])
     optimiser = torch.optim.AdamW(model.parameters(), lr=s["learning_rate"], betas=(0.9, 0.98), weight_decay=0.0)
-    step, spent = 0, 0.0
-    if checkpoint.exists():
-        saved = torch.load(checkpoint, weights_only=False)
-        model.load_state_dict(saved["model"])
-        optimiser.load_state_dict(saved["optimiser"])
-        step, spent = saved["step"], saved["seconds"]
-    ema = copy.deepcopy(model).eval().requires_grad_(False)
-    if checkpoint.exists():
-        ema.load_state_dict(saved["ema"])
-    print(f"texture: {s['groups']} kinds of {s['clips']} clips, from step {step}", flush=True)
-    torch.manual_seed(3000 + step)
-    before, began, log = spent, time.monotonic(), (work / "texture.jsonl").open("a")
-    until = min(s["minutes"] * 60, spent + seconds if seconds is not None else math.inf)
-    running: list[dict[str, float]] = []
-    with batches_ahead(work, trained["settings"] | s, 7000 + step, GroupSampler) as batches:
-        while spent < until:
-            rate = s["learning_rate"] * min(1.0, (step + 1) / s["warmup"])
-            rate *= 0.52 + 0.48 * math.cos(math.pi * min(1.0, spent / (s["minutes"] * 60)))
-            for group in optimiser.param_groups:
-                group["lr"] = rate
+    names = ["mean", "texture", "deep", "windows", "seam"]
+    run = Training(
+        work,
+        "texture",
+        model,
+        [optimiser],
+        s,
+        seconds=seconds,
+        row=lambda each: {"distance": each.sum(1).mean(), **dict(zip(names, each.mean(0), strict=True))},
+    )
+    print(f"texture: {s['groups']} kinds of {s['clips']} clips, from step {run.step}", flush=True)
+    torch.manual_seed(3000 + run.step)
+    with batches_ahead(work, trained["settings"] | s, 7000 + run.step, GroupSampler) as batches:
+        for _ in run:
             z, given, keep = next(batches)
-            losses = {}
+            losses = []
             with torch.autocast("cpu", dtype=dtype, enabled=dtype != torch.float32):
                 made, recorded, seams = _made(model, z, given, keep, s)
             with torch.no_grad():
                 real = features.scaled(features(recorded, seams), learn=True)
             found = features.scaled(features(made, seams), learn=False)
-            for name, x in found.items():
+            for name in names:
+                x = found[name]
                 pairs = zip(x.split(s["clips"]), real[name].split(s["clips"]), strict=True)
-                losses[name] = torch.stack([energy_distance(a, b) for a, b in pairs]).mean()
-            loss = torch.stack(list(losses.values())).sum()
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimiser.step()
-            step += 1
-            with torch.no_grad():
-                decay = min(s["ema"], (step + 1) / (step + 10))
-                torch._foreach_lerp_(list(ema.parameters()), list(model.parameters()), 1 - decay)
-            running.append({k: float(v.detach()) for k, v in losses.items()})
-            spent = before + time.monotonic() - began
-            if step % 50 == 0:
-                each = {k: round(float(np.mean([r[k] for r in running])), 4) for k in running[0]}
-                row = {"step": step, "distance": round(sum(each.values()), 4), **each, "seconds": round(spent, 1)}
-                running = []
-                print(json.dumps(row), file=log, flush=True)
-                print(row, flush=True)
-            if step % s["save_every"] == 0:
-                save(checkpoint, model, ema, optimiser, step, spent, s)
-    save(checkpoint, model, ema, optimiser, step, spent, s)
+                losses.append(torch.stack([energy_distance(a, b) for a, b in pairs]).mean())
+            run.learn(torch.stack(losses).sum(), [float(x.detach()) for x in losses])
