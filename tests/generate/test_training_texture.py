@@ -17,7 +17,7 @@ from ambient.generate.bands import BANDS, STACK
 from ambient.generate.bundled import BundledBackend
 from ambient.messages import ClipKey, ClipRequest, PromptMix, Tail
 from tools.training.diffusion import GLOBAL_DIM, Kind, build
-from tools.training.texture import Features, GroupSampler, energy_distance, sample
+from tools.training.texture import Features, GroupSampler, apart, energy_distance, sample
 
 SETS = hnp.arrays(
     np.float32, st.tuples(st.integers(2, 5), st.integers(1, 3), st.just(4)), elements=st.floats(-9, 9, width=32)
@@ -39,6 +39,16 @@ def test_distance_is_none_between_equal_laws_and_grows() -> None:
     assert float(energy_distance(x[0], x[1])) == pytest.approx(0, abs=0.02)
     for changed in (x[2] + 0.5, x[2] * 0.5, x[2] * 2):
         assert float(energy_distance(changed, x[1])) > 0.03
+
+
+@given(SETS, st.floats(0, 1))
+def test_kinds_lie_farther_apart_and_their_clips_as_far_as_before(points: np.ndarray, share: float) -> None:
+    x = torch.from_numpy(np.concatenate([points, points + 1]))
+    clips, told = len(points), torch.tensor([True] * len(points) + [False] * len(points))
+    known, unknown = apart(x, told, clips, share).split(clips)
+    torch.testing.assert_close(known.mean((0, 1)), (1 + share) * x[:clips].mean((0, 1)), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(known - known.mean((0, 1)), x[:clips] - x[:clips].mean((0, 1)), atol=1e-4, rtol=1e-4)
+    assert torch.equal(unknown, x[clips:])
 
 
 def test_a_set_that_follows_the_gradient_becomes_like_the_other() -> None:
@@ -111,7 +121,10 @@ def test_features_tell_bursts_from_calm(work: pathlib.Path) -> None:
         for label in ("rain", "rain", "thunder")
     ]
     with torch.no_grad():
-        found = [features.scaled(features(x, [8] * len(x)), learn=True) for x in sets]
+        seen = [features(x, [8] * len(x)) for x in sets]
+        for x in seen:
+            features.scaled(x, learn=True)
+        found = [features.scaled(x, learn=False) for x in seen]
     for name in ("texture", "deep", "windows"):
         same, other = (float(energy_distance(found[0][name], x[name])) for x in found[1:])
         assert other > same + 0.1, name

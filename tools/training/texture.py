@@ -25,7 +25,7 @@ from tools.training.diffusion import GLOBAL_DIM, Sampler, batches_ahead, build
 from tools.training.distil import imposed
 from tools.training.loop import Training
 
-__all__ = ["Features", "GroupSampler", "energy_distance", "sample", "train"]
+__all__ = ["Features", "GroupSampler", "apart", "energy_distance", "sample", "train"]
 
 GROUPS = 24
 WINDOW = 8
@@ -87,6 +87,7 @@ class Features:
         for i in layers:
             blocks[min(i, len(blocks) - 1)].register_forward_hook(lambda _m, _i, out: self._seen.append(out))
         self._moments: dict[str, tuple[Tensor, Tensor]] = {}
+        self._learned = 0
 
     def __call__(self, z: Tensor, seams: list[int | None]) -> dict[str, Tensor]:
         """Features of latents ``(clips, latent_dim, frames)``, each ``(clips, points, size)``."""
@@ -106,12 +107,14 @@ class Features:
     def scaled(self, found: dict[str, Tensor], *, learn: bool) -> dict[str, Tensor]:
         """Features in deviations of recordings; ``learn``: these are recordings, whose moments are taken in."""
         out = {}
+        self._learned += learn
         for name, x in found.items():
             if learn:
                 flat = x.detach().flatten(0, 1)
                 now = (flat.mean(0), flat.square().mean(0))
                 before = self._moments.get(name, now)
-                self._moments[name] = tuple(b.lerp(n, 0.02) for b, n in zip(before, now, strict=True))  # type: ignore[assignment]
+                share = max(0.02, 1 / self._learned)  # at first the mean of all so far
+                self._moments[name] = tuple(b.lerp(n, share) for b, n in zip(before, now, strict=True))  # type: ignore[assignment]
             mean, square = self._moments[name]
             out[name] = (x - mean) / (square - mean.square()).clamp_min(1e-6).sqrt().clamp_min(1e-2)
         return out
@@ -143,22 +146,30 @@ class Features:
         return torch.cat([spread[:, 0].log(), unit.pow(3).mean(1).tanh(), *speeds, width, *near], 1)
 
 
+def apart(real: Tensor, told: Tensor, clips: int, share: float) -> Tensor:
+    """Features ``(sets * clips, points, size)`` with the mean of each set of a known kind ``share`` farther from 0, the
+    mean of all recordings: what classifier-free guidance does to distributions (Ho and Salimans, arXiv 2207.12598), and
+    against that few steps tell kinds less apart than recordings do. ``told``: of each clip, ``(sets * clips,)``."""
+    means = real.unflatten(0, (-1, clips)).mean((1, 2)).repeat_interleave(clips, 0)
+    return real + share * told[:, None, None] * means[:, None]
+
+
 def energy_distance(made: Tensor, recorded: Tensor) -> Tensor:
     """Twice the mean distance between two sets less the mean distances within them, unbiased; 0 for equal laws.
 
     ``(clips, points, size)``: points of one clip are not compared with each other.
     """
 
-    def apart(a: Tensor, b: Tensor) -> Tensor:
+    def distance(a: Tensor, b: Tensor) -> Tensor:
         far = torch.cdist(a.flatten(0, 1), b.flatten(0, 1), compute_mode="donot_use_mm_for_euclid_dist")
         return far / a.shape[-1] ** 0.5
 
     def within(x: Tensor) -> Tensor:
         clip = torch.arange(len(x)).repeat_interleave(x.shape[1])
         others = (clip[:, None] != clip).float()
-        return (apart(x, x) * others).sum() / others.sum()
+        return (distance(x, x) * others).sum() / others.sum()
 
-    return 2 * apart(made, recorded).mean() - within(made) - within(recorded)
+    return 2 * distance(made, recorded).mean() - within(made) - within(recorded)
 
 
 def _made(
@@ -215,6 +226,9 @@ def train(work: pathlib.Path, settings: dict[str, Any], *, threads: int = 1, sec
     print(f"texture: {s['groups']} kinds of {s['clips']} clips, from step {run.step}", flush=True)
     torch.manual_seed(3000 + run.step)
     with batches_ahead(work, trained["settings"] | s, 7000 + run.step, GroupSampler) as batches:
+        for z, *_ in itertools.islice(batches, 10):  # what is compared is scaled by how recordings differ
+            with torch.no_grad():
+                features.scaled(features(z[:, s["clips"] :].flatten(0, 1), [None] * (len(z) * s["clips"])), learn=True)
         for _ in run:
             z, given, keep = next(batches)
             losses = []
@@ -222,6 +236,9 @@ def train(work: pathlib.Path, settings: dict[str, Any], *, threads: int = 1, sec
                 made, recorded, seams = _made(model, z, given, keep, s)
             with torch.no_grad():
                 real = features.scaled(features(recorded, seams), learn=True)
+                told = given[:, :, :-1].any(2).all(1).repeat_interleave(s["clips"])  # each set's kind is known
+                for name in ("mean", "texture", "deep", "windows"):
+                    real[name] = apart(real[name], told, s["clips"], s["apart"])
             found = features.scaled(features(made, seams), learn=False)
             for name in names:
                 x = found[name]
