@@ -49,6 +49,9 @@ _HOME_LATENTS = 64
 """Length of the clips that tell where a stream lies by itself."""
 _HOME_CLIPS = 4
 """Their number: fewer make streams more different, and less typical."""
+_LOUDEST = 3.5
+"""Log power of the loudest hop in a latent frame, above which are fewer than one in a thousand of recordings' frames
+(that is above 2.8; single ticks of clocks and cracks of fires reach 4.8)."""
 _AVOID = 0.7
 """Guidance beyond 1 for a clip with a negative prompt, where the model needs none otherwise."""
 _PULL = 0.9
@@ -169,7 +172,8 @@ class BundledBackend(BatchedBackend):
     def _sample(self, batch: list[ClipRequest], steps: int) -> Tensor:
         """Latents ``(batch, channels, frames)`` of requests of one length."""
         known, mask, x = self._denoised(batch, steps)
-        return self._mended(batch, torch.where(mask > 0, known, self._anchored(batch, x)))
+        x = self._bounded(self._anchored(batch, x))
+        return self._mended(batch, torch.where(mask > 0, known, x))
 
     def _denoised(self, batch: list[ClipRequest], steps: int) -> tuple[Tensor, Tensor, Tensor]:
         """What is kept and where, and what comes of noise beside it, each ``(batch, channels or 1, frames)``.
@@ -224,6 +228,12 @@ class BundledBackend(BatchedBackend):
             if i + 1 < steps:
                 x = x + (1 - scheduler.sigmas[i + 1]) * (self._mended(batch, ahead) - ahead)
         return known, mask, x
+
+    def _bounded(self, x: Tensor) -> Tensor:
+        """Latents ``(batch, channels, frames)`` without moments that are louder than recordings have any."""
+        over = (self._codec.log_peaks(x) - _LOUDEST).clamp_min(0)
+        quieter: Tensor = x - over[:, None] * self._codec.power_step().to(x)[:, None]
+        return quieter
 
     def _mended(self, batch: list[ClipRequest], x: Tensor) -> Tensor:
         """Latents ``(batch, channels, frames)`` with seams as large as the sounds' own steps."""

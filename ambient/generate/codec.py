@@ -231,6 +231,13 @@ class AmbienceCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers
         found: Tensor = powers.flatten(1).logsumexp(1) - np.log(powers.shape[2])
         return found
 
+    def log_peaks(self, latents: Tensor) -> Tensor:
+        """As :meth:`log_power`, of the loudest hop in each latent frame, ``(batch, frames)``."""
+        widths = torch.from_numpy(band_widths()).to(latents).log()[:, None]
+        powers = (self.envelope(latents)[:, :BANDS] + widths).logsumexp(1)
+        found: Tensor = powers.reshape(len(powers), -1, STACK).amax(2)
+        return found
+
     def power_step(self) -> Tensor:
         """What raises the logarithm of power by 1 in all bands when added to latents, ``(latent_dim,)``."""
         step: Tensor = self.encoder.sum(0)

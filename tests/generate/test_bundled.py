@@ -12,10 +12,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ambient.errors import BackendError, ModelNotFound
+from ambient.generate import bundled
 from ambient.generate.bundled import WEIGHTS, BundledBackend
 from ambient.generate.catalogue import MODELS
 from ambient.generate.loading import load_backend
 from ambient.messages import Clip, ClipFailure, ClipKey, ClipRequest, PromptMix, Tail
+from ambient.sound import inspect_clip
 
 
 @pytest.fixture(scope="module")
@@ -150,6 +152,21 @@ def test_single_events_and_what_is_wanted_at_once_need_no_home(backend: BundledB
     assert backend._home.cache_info().misses == before + 1
     again = clip(backend, request("an owl hooting", frames=32, noise_seed=991))
     np.testing.assert_array_equal(hurried.latents, again.latents)  # what was made before does not matter
+
+
+def test_no_moment_is_louder_than_recordings_have_any(backend: BundledBackend) -> None:
+    codec, loudest = backend._codec, bundled._LOUDEST
+    x = torch.randn(2, 64, 12, generator=torch.Generator().manual_seed(1))
+    x = x + (loudest - 2 - codec.log_peaks(x))[:, None] * codec.power_step()[:, None]
+    x[0, :, 5] += 4 * codec.power_step()
+    assert float(codec.log_peaks(x)[0, 5]) > loudest + 1
+    bounded = backend._bounded(x)
+    quiet = codec.log_peaks(x) <= loudest
+    assert torch.equal(bounded.transpose(1, 2)[quiet], x.transpose(1, 2)[quiet])
+    assert float(codec.log_peaks(bounded).max()) < loudest + 0.5
+    for seed in range(4):  # ticks are the loudest of what is known
+        made = clip(backend, request("ticking of a wall clock", frames=64, steps=4, guidance=1.0, seed=seed))
+        assert inspect_clip(made.audio, len(made.audio)) is None
 
 
 def test_short_clips_that_bring_nothing_new_are_held_where_their_stream_lies(backend: BundledBackend) -> None:
