@@ -50,8 +50,8 @@ _HOME_LATENTS = 64
 _HOME_CLIPS = 4
 """Their number: fewer make streams more different, and less typical."""
 _LOUDEST = 3.5
-"""Log power of the loudest hop in a latent frame, above which are fewer than one in a thousand of recordings' frames
-(that is above 2.8; single ticks of clocks and cracks of fires reach 4.8)."""
+"""Log power of the loudest hop in a latent frame, at most. Of recordings' frames one in a thousand lies above 2.8;
+single ticks of clocks and cracks of fires reach 4.8."""
 _AVOID = 0.7
 """Guidance beyond 1 for a clip with a negative prompt, where the model needs none otherwise."""
 _PULL = 0.9

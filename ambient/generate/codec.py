@@ -226,17 +226,17 @@ class AmbienceCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers
 
     def log_power(self, latents: Tensor) -> Tensor:
         """Natural logarithm of the mean power of mid, up to a constant, ``(batch,)``."""
-        widths = torch.from_numpy(band_widths()).to(latents).log()[:, None]
-        powers = self.envelope(latents)[:, :BANDS] + widths
-        found: Tensor = powers.flatten(1).logsumexp(1) - np.log(powers.shape[2])
-        return found
+        hops = self._hop_powers(latents)
+        return hops.logsumexp(1) - float(np.log(hops.shape[1]))
 
     def log_peaks(self, latents: Tensor) -> Tensor:
         """As :meth:`log_power`, of the loudest hop in each latent frame, ``(batch, frames)``."""
+        return self._hop_powers(latents).reshape(len(latents), -1, STACK).amax(2)
+
+    def _hop_powers(self, latents: Tensor) -> Tensor:
+        """Log power of mid in each hop, ``(batch, hops)``."""
         widths = torch.from_numpy(band_widths()).to(latents).log()[:, None]
-        powers = (self.envelope(latents)[:, :BANDS] + widths).logsumexp(1)
-        found: Tensor = powers.reshape(len(powers), -1, STACK).amax(2)
-        return found
+        return (self.envelope(latents)[:, :BANDS] + widths).logsumexp(1)
 
     def power_step(self) -> Tensor:
         """What raises the logarithm of power by 1 in all bands when added to latents, ``(latent_dim,)``."""
