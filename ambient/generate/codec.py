@@ -347,18 +347,21 @@ def _filtered(
     for first in range(0, count, chunk):
         last = min(count, first + chunk)
         part = slice(first * hop, (last - 1) * hop + size)
-        frames = torch.fft.rfft(padded[:, part].unfold(-1, size, hop) * window) * gain(first, last)
+        spectra = torch.view_as_real(torch.fft.rfft(padded[:, part].unfold(-1, size, hop) * window))
+        spectra = torch.view_as_complex(spectra * gain(first, last)[..., None])  # of real numbers: half the work
         if lines is not None:
-            frames = frames + lines(first, last)
-        frames = torch.fft.irfft(frames, n=size) * window
-        out[:, part] += _folded(frames, hop)
+            spectra = spectra + lines(first, last)
+        out[:, part] += _folded(torch.fft.irfft(spectra, n=size) * window, hop)
     return (out / torch.from_numpy(_weight(size, hop, count)).to(out))[:, left : left + length]
 
 
 def _folded(frames: Tensor, hop: int) -> Tensor:
     """Sum of overlapping frames ``(N, count, size)``, ``(N, (count - 1) * hop + size)``."""
-    size, total = frames.shape[2], (frames.shape[1] - 1) * hop + frames.shape[2]
-    return functional.fold(frames.transpose(1, 2), (1, total), (1, size), stride=(1, hop)).reshape(len(frames), total)
+    batch, count, size = frames.shape
+    out = frames.new_zeros(batch, count + (size - 1) // hop, hop)
+    for late, part in enumerate(frames.split(hop, 2)):  # far faster than torch's fold
+        out[:, late : late + count, : part.shape[2]] += part
+    return out.flatten(1)[:, : (count - 1) * hop + size]
 
 
 @lru_cache(maxsize=32)

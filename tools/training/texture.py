@@ -149,9 +149,10 @@ class Features:
 def apart(real: Tensor, told: Tensor, clips: int, share: float) -> Tensor:
     """Features ``(sets * clips, points, size)`` with the mean of each set of a known kind ``share`` farther from 0, the
     mean of all recordings: what classifier-free guidance does to distributions (Ho and Salimans, arXiv 2207.12598), and
-    against that few steps tell kinds less apart than recordings do. ``told``: of each clip, ``(sets * clips,)``."""
+    against that few steps tell kinds less apart than recordings do. What lies more than a deviation from 0 is told from
+    others well enough, and moved as if it lay there. ``told``: of each clip, ``(sets * clips,)``."""
     means = real.unflatten(0, (-1, clips)).mean((1, 2)).repeat_interleave(clips, 0)
-    return real + share * told[:, None, None] * means[:, None]
+    return real + share * told[:, None, None] * means.clamp(-1, 1)[:, None]
 
 
 def energy_distance(made: Tensor, recorded: Tensor) -> Tensor:
