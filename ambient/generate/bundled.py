@@ -39,7 +39,7 @@ from ambient.messages import Clip, ClipFailure, ClipKey, ClipRequest, PromptMix,
 
 __all__ = ["WEIGHTS", "BundledBackend", "condition", "velocity"]
 
-_STRAY = 0.15
+_STRAY = 0.05
 """How far a clip's mean may lie from where its stream does, in mean distances of recordings."""
 _STRAY_SHORT = 1.5
 """The same in short clips that bring something new, around what is usual: they are wanted at once, and where their
@@ -54,8 +54,6 @@ _LOUDEST = 3.5
 single ticks of clocks and cracks of fires reach 4.8."""
 _AVOID = 0.7
 """Guidance beyond 1 for a clip with a negative prompt, where the model needs none otherwise."""
-_PULL = 0.9
-"""Share of what strays farther that is taken back in one clip."""
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 _Model = TypeVar("_Model", bound=nn.Module)
 
@@ -303,7 +301,7 @@ class BundledBackend(BatchedBackend):
         return home if bool(home.isfinite().all()) else torch.zeros_like(home)
 
     def _anchored(self, batch: list[ClipRequest], x: Tensor) -> Tensor:
-        """Takes back part of what lies far from where the stream does. Each clip continues the one before: without
+        """Takes back what lies far from where the stream does. Each clip continues the one before: without
         this, small errors of level and colour would add up.
 
         Where the model jumps at the seam back to where it lies by itself, all that is new is moved alike, which undoes
@@ -327,7 +325,7 @@ class BundledBackend(BatchedBackend):
         here = (x * new).sum(2) / new.sum(2).clamp_min(1) - mean
         excess = here - here.clamp(-stray * spread, stray * spread)
         beds = torch.tensor([not r.one_shot for r in batch], device=x.device)[:, None]
-        pull = _PULL * excess * beds
+        pull = excess * beds
         at_seam = torch.ones(len(batch), 1, device=x.device)
         for i, request in enumerate(batch):
             if request.tail is not None and request.head is None:

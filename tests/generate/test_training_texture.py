@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import shutil
 from typing import Any
 
 import numpy as np
@@ -111,6 +112,21 @@ def test_a_set_is_of_one_kind(work: pathlib.Path) -> None:
     assert all(torch.allclose(group, group[:1], atol=1e-5) for group in mixed)  # the same share in all
     assert not GroupSampler(work, settings(nothing_odds=1.0), 1).batch()[1][..., :-1].any()
     assert GroupSampler(work, settings(one_shot_odds=1.0), 1).batch()[1][..., -1].all()
+
+
+@pytest.mark.parametrize(
+    ("label", "recordings", "share"), [("rain", 1, 0.3), ("rain on roof", 1, 0.7), ("rain on roof", 2, 0.3)]
+)
+def test_rules_add_to_recordings_unless_a_single_one_is_odd(
+    work: pathlib.Path, tmp_path: pathlib.Path, label: str, recordings: int, share: float
+) -> None:
+    shutil.copytree(work, tmp_path, dirs_exist_ok=True)
+    entry = {"label": label, "start": 0, "hops": 40 * STACK, "split": "train", "held_hops": 0}
+    index = [entry | {"file": str(i), "procedural": i >= recordings} for i in range(8)]
+    (tmp_path / "index.json").write_text(json.dumps(index))
+    sampler = GroupSampler(tmp_path, settings(), 1)
+    made = np.mean([sampler.stretch(label, 24)[1]["procedural"] for _ in range(400)])
+    assert made == pytest.approx(share, abs=0.08)
 
 
 def test_features_tell_bursts_from_calm(work: pathlib.Path) -> None:

@@ -24,6 +24,7 @@ from ambient.generate.codec import steadied
 from ambient.generate.prompt import ground
 from tools.training.captions import ONE_SHOT_LABELS
 from tools.training.loop import Training
+from tools.training.procedural import FIRST
 
 TEXT_DIM = 384
 GLOBAL_DIM = TEXT_DIM + 1
@@ -98,7 +99,10 @@ class Sampler:
         weights = np.sqrt([e["hops"] for e in options])  # variety before length
         made = np.array([e["procedural"] for e in options])
         if made.any() and not made.all():  # where there are recordings, rules only add to them
-            most = self.settings["procedural_share"] / (1 - self.settings["procedural_share"])
+            share = self.settings["procedural_share"]
+            if label in FIRST and (~made).sum() == 1:
+                share = max(share, 1 - share)
+            most = share / (1 - share)
             weights[made] *= min(1.0, most * weights[~made].sum() / weights[made].sum())
         entry = options[int(self.rng.choice(len(options), p=weights / weights.sum()))]
         need = latents * STACK
