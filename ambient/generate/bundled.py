@@ -30,6 +30,7 @@ from ambient.generate.codec import AmbienceCodec
 from ambient.generate.devices import choose_device
 from ambient.generate.fit import event_gain
 from ambient.generate.guidance import projected
+from ambient.generate.manner import manner_of
 from ambient.generate.prompt import PromptEncoder, Reader
 from ambient.generate.recording import recording, share_of_likes
 from ambient.generate.resemblance import Resemblance, resemblance
@@ -96,6 +97,18 @@ def _load(kind: type[_Model], folder: pathlib.Path, device: str) -> _Model:
     if not all(bool(torch.isfinite(w).all()) for w in weights.values()):
         raise BackendError(f"{path} holds weights that are not finite; install the model again")
     return model.float().eval().to(device)
+
+
+def _moved(request: ClipRequest, by: Tensor) -> ClipRequest:
+    """The same with what is kept moved in latent space, by ``(latent_channels,)``."""
+    if not bool(by.any()):
+        return request
+    step = by.cpu().numpy()[:, None]
+    tail, head = (
+        replace(end, latents=(end.latents + step).astype(np.float16)) if end else None
+        for end in (request.tail, request.head)
+    )
+    return replace(request, tail=tail, head=head)
 
 
 class BundledBackend(BatchedBackend):
@@ -169,9 +182,13 @@ class BundledBackend(BatchedBackend):
 
     def _sample(self, batch: list[ClipRequest], steps: int) -> Tensor:
         """Latents ``(batch, channels, frames)`` of requests of one length."""
+        manners = torch.stack([self._manner(r.prompt) for r in batch])
+        # the model paints plain sounds; what is soft, or far away, is so before and after
+        batch = [_moved(request, -manner) for request, manner in zip(batch, manners, strict=True)]
+        manner = manners.to(self._device)[:, :, None]
         known, mask, x = self._denoised(batch, steps)
-        x = self._bounded(self._anchored(batch, x))
-        return self._mended(batch, torch.where(mask > 0, known, x))
+        x = self._bounded(self._anchored(batch, x) + manner) - manner
+        return self._mended(batch, torch.where(mask > 0, known, x)) + manner
 
     def _denoised(self, batch: list[ClipRequest], steps: int) -> tuple[Tensor, Tensor, Tensor]:
         """What is kept and where, and what comes of noise beside it, each ``(batch, channels or 1, frames)``.
@@ -267,6 +284,11 @@ class BundledBackend(BatchedBackend):
             for part, weight in prompt.parts
         ]
         return nn.functional.normalize(torch.stack(parts).sum(0), dim=-1)
+
+    def _manner(self, prompt: PromptMix) -> Tensor:
+        """How what a mix of texts says of softness and distance moves latents, ``(latent_channels,)``."""
+        parts = [weight * manner_of(text) for text, weight in prompt.parts if not likes(text)]
+        return self._codec.colour_step(np.sum(parts, 0, np.float32)).cpu() if parts else torch.zeros(len(self._weights))
 
     def _usual(self, prompt: PromptMix, stream: int | None) -> tuple[Tensor, Tensor]:
         """Where the mean of a clip usually lies, and how far clips stray, both ``(latent_channels,)``.

@@ -243,6 +243,12 @@ class AmbienceCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers
         step: Tensor = self.encoder.sum(0)
         return step
 
+    def colour_step(self, decibels: NDArray[np.float32]) -> Tensor:
+        """What raises each band by so many decibels, ``(BANDS,)``, when added to latents, ``(latent_dim,)``."""
+        raised = torch.from_numpy(np.tile(decibels, 2 * STACK) * np.float32(np.log(10) / 10))
+        step: Tensor = raised.to(self.encoder) @ self.encoder
+        return step
+
     def latent_decibels(self) -> NDArray[np.float32]:
         """How much a unit of each latent direction is, decibels of band power, rms over bands, ``(latent_dim,)``."""
         found: NDArray[np.float32] = (self.decoder.square().mean(1).sqrt() * (10 / np.log(10))).cpu().numpy()
