@@ -25,16 +25,13 @@ from diffusers.models.modeling_utils import ModelMixin
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-__all__ = ["MAX_TOKENS", "PromptEncoder", "Reader", "ground", "meaning_of", "parts_of", "read"]
+__all__ = ["MAX_TOKENS", "PromptEncoder", "Reader", "ground", "parts_of", "read"]
 
 MAX_TOKENS = 64
 """Longer phrases are cut."""
 LEAD = 0.5
 """Share of the first phrase (up to the first comma) in a prompt that goes on after it: what is named first is what
 must be heard, the rest is its surroundings."""
-HEAD = 0.25
-"""Share of what stands before the first preposition: in "a belfry calling to prayer" it sounds, the rest is where and
-what for. Nothing where the whole is familiar, as "rain on a tent" is."""
 FIRST = 0.6
 """Share of the sound that is named first among several; the others have the rest in equal parts."""
 CONTEXT = 0.7
@@ -47,11 +44,6 @@ little else" the second part names none, in "a calm evening with rain" the first
 FAMILIAR = (0.75, 0.85)
 """Cosine of the whole with the nearest known kind from which it begins to be read as a whole, and wholly is: "a warm
 night with crickets" is what crickets are called."""
-_PLACE = re.compile(
-    r" (?:above|across|after|against|along|around|at|before|behind|below|beneath|beside|between|by|down|during|from|in"
-    r"|inside|into|near|next|of|off|on|onto|outside|over|past|through|to|under|up)\b",
-    re.IGNORECASE,
-)
 _BESIDE = re.compile(r" (?:with|and|while|plus) | ?& ?", re.IGNORECASE)
 _LISTED = re.compile(r" ?, ?|" + _BESIDE.pattern, re.IGNORECASE)
 _NO_COMMA = re.compile(r" ?,(?= (?:with|and|while|plus) )", re.IGNORECASE)
@@ -91,20 +83,24 @@ def parts_of(text: str) -> list[str]:
 def read(text: str, embed: Callable[[str], Tensor], prototypes: Tensor, share: float, sharpness: float) -> Tensor:
     """Unit vector ``(dim,)`` of a prompt, drawn towards what is known; zeros for an empty one.
 
-    ``embed``: phrase → unit vector ``(dim,)``; the rest as in :func:`ground`.
+    ``embed``: phrase → unit vector ``(dim,)``; the rest as in :func:`ground`. What is named first is stressed.
     """
     whole = text.strip().rstrip(".")
     if not whole:
         return torch.zeros(prototypes.shape[-1])
     lead = whole.split(",", 1)[0].strip()
-    meaning = meaning_of(whole, embed, prototypes)
+    meaning = embed(whole)
+    if lead and lead != whole:
+        meaning = LEAD * embed(lead) + (1 - LEAD) * meaning
+    meaning = nn.functional.normalize(meaning, dim=-1)
     drawn = ground(meaning, prototypes, share, sharpness)
     parts = parts_of(whole)
     if len(parts) < 2 or not len(prototypes):
         return drawn
 
     def near(meaning: Tensor, bounds: tuple[float, float]) -> float:
-        return _near(meaning, prototypes, bounds)
+        begin, end = bounds
+        return min(1.0, max(0.0, (float((prototypes @ meaning).max()) - begin) / (end - begin)))
 
     alone = [embed(part) for part in parts]
     named = embed(lead if parts[-1] in lead else whole)  # what the parts are parts of
@@ -115,25 +111,6 @@ def read(text: str, embed: Callable[[str], Tensor], prototypes: Tensor, share: f
     meanings = nn.functional.normalize(torch.stack(alone) + CONTEXT * meaning, dim=-1)
     told = (shares[:, None] * ground(meanings, prototypes, share, sharpness)).sum(0)
     return nn.functional.normalize(told + (1 - float(shares.sum())) * drawn, dim=-1)  # the whole says the rest best
-
-
-def meaning_of(text: str, embed: Callable[[str], Tensor], prototypes: Tensor) -> Tensor:
-    """Unit vector ``(dim,)`` of a text that is not empty, with what it says first and what sounds in it stressed."""
-    lead = text.split(",", 1)[0].strip()
-    meaning = embed(text)
-    if lead and lead != text:
-        meaning = nn.functional.normalize(LEAD * embed(lead) + (1 - LEAD) * meaning, dim=-1)
-    head = _PLACE.split(lead, maxsplit=1)[0].strip()
-    if head and head != lead and len(prototypes):
-        share = HEAD * (1 - _near(meaning, prototypes, FAMILIAR))
-        meaning = (1 - share) * meaning + share * embed(head)
-    return nn.functional.normalize(meaning, dim=-1)
-
-
-def _near(meaning: Tensor, prototypes: Tensor, bounds: tuple[float, float]) -> float:
-    """From 0 to 1 as the cosine with the nearest prototype goes from one bound to the other."""
-    begin, end = bounds
-    return min(1.0, max(0.0, (float((prototypes @ meaning).max()) - begin) / (end - begin)))
 
 
 class PromptEncoder(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers is not typed

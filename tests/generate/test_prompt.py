@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ambient.generate.bundled import _load
 from ambient.generate.catalogue import MODELS
-from ambient.generate.prompt import PromptEncoder, Reader, ground, meaning_of, parts_of, read
+from ambient.generate.prompt import PromptEncoder, Reader, ground, parts_of, read
 
 
 @pytest.fixture(scope="module")
@@ -117,24 +117,6 @@ def test_each_sound_in_a_text_is_heard() -> None:
 def test_what_is_no_sound_takes_nothing() -> None:
     for text in ("rain and little else", "a calm evening with rain"):
         assert float(read(text, embed, KINDS, 1.0, 30.0) @ ground(embed(text), KINDS, 1.0, 30.0)) > 0.99
-
-
-@pytest.mark.parametrize(("familiar", "kind"), [(0.0, 2), (1.0, 1)])
-def test_what_stands_before_the_place_counts_more(familiar: float, kind: int) -> None:
-    """Unless the whole is familiar: there the place is part of what it is called."""
-
-    def embed(text: str) -> torch.Tensor:
-        odd = (1 - familiar) * torch.tensor([0.55, 0.0, 0.6, 0.4])
-        return KINDS[2] if text == "an owl" else torch.nn.functional.normalize(0.65 * KINDS[1] + odd, dim=0)
-
-    assert int(embed("an owl above thunder").argmax()) == 1
-    assert int(meaning_of("an owl above thunder", embed, KINDS).argmax()) == kind
-
-
-@given(st.text("ab ,", max_size=30), st.sampled_from(["over", "in", "of", "inward", "online"]))
-def test_a_meaning_is_a_unit_vector_whatever_the_words(text: str, word: str) -> None:
-    for said in (f"{word} {text}", f"{text} {word}", f"a{text} {word} b"):
-        assert float(meaning_of(said, embed, KINDS).norm()) == pytest.approx(1, abs=1e-5)
 
 
 def test_what_is_called_so_as_a_whole_is_not_taken_apart() -> None:

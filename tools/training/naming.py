@@ -25,7 +25,7 @@ import torch
 from scipy.optimize import nnls
 from tokenizers import Tokenizer
 
-from ambient.generate.prompt import MAX_TOKENS, PromptEncoder, meaning_of, parts_of, read
+from ambient.generate.prompt import MAX_TOKENS, PromptEncoder, parts_of, read
 from tools.training.adopt import OwnEncoder
 from tools.training.captions import PHRASES
 from tools.training.dictionary import Nouns
@@ -341,7 +341,7 @@ def understood(
     known = [(rows, phrase) for rows, phrase in known if rows]
     right, weights, wrong = [], [], {}
     for rows, phrase in known:
-        near = torch.softmax(sharpness * kinds @ meaning_of(phrase, embed, kinds), 0)
+        near = torch.softmax(sharpness * kinds @ embed(phrase), 0)
         best = int(near.argmax())
         right.append(best in rows)
         weights.append(float(near[rows].sum()))
