@@ -98,8 +98,8 @@ class Replay:
     def _same(self, name: str, fingerprint: str, generator: Generator) -> None:
         if generator.info.fingerprint != fingerprint:
             raise ReplayError(
-                f"{self._path} was recorded with other weights of the model {name!r}: {fingerprint}, here are "
-                f"{generator.info.fingerprint}; name the recorded ones by --model"
+                f"{self._path} was recorded with other weights of the model {name!r}, or by another version: "
+                f"{fingerprint}, here is {generator.info.fingerprint}; name the recorded ones by --model"
             )
 
     def _scene(self, row: Mapping[str, Any]) -> Scene:

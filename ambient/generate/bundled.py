@@ -182,7 +182,7 @@ class BundledBackend(BatchedBackend):
 
     def _sample(self, batch: list[ClipRequest], steps: int) -> Tensor:
         """Latents ``(batch, channels, frames)`` of requests of one length."""
-        manners = torch.stack([self._manner(r.prompt) for r in batch])
+        manners = torch.stack([self._manner(r.prompt) * (not r.one_shot) for r in batch])
         # the model paints plain sounds; what is soft, or far away, is so before and after
         batch = [_moved(request, -manner) for request, manner in zip(batch, manners, strict=True)]
         manner = manners.to(self._device)[:, :, None]
@@ -275,6 +275,7 @@ class BundledBackend(BatchedBackend):
             return request
         part = max((p for p in request.prompt.parts if likes(p[0])), key=lambda p: p[1])[0]
         stretch = self._resembled(part).stretch[:, : request.latent_frames // 2]
+        stretch = (stretch + self._manner(request.prompt).numpy()[:, None]).astype(np.float16)
         return replace(request, tail=Tail(stretch)) if stretch.shape[1] else request
 
     def _meaning(self, prompt: PromptMix) -> Tensor:
@@ -286,7 +287,8 @@ class BundledBackend(BatchedBackend):
         return nn.functional.normalize(torch.stack(parts).sum(0), dim=-1)
 
     def _manner(self, prompt: PromptMix) -> Tensor:
-        """How what a mix of texts says of softness and distance moves latents, ``(latent_channels,)``."""
+        """How what a mix of texts says of softness and distance moves latents, ``(latent_channels,)``. It does not
+        count for single events: they are levelled, and their scene says how far away they are."""
         parts = [weight * manner_of(text) for text, weight in prompt.parts if not likes(text)]
         return self._codec.colour_step(np.sum(parts, 0, np.float32)).cpu() if parts else torch.zeros(len(self._weights))
 

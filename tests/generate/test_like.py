@@ -77,6 +77,18 @@ def test_a_recording_half_of_a_mix_colours_the_prompt(backend: BundledBackend, t
     assert bright[-3:].mean() > dark[-3:].mean() + 6
 
 
+def test_what_it_goes_on_from_is_as_far_away_as_the_rest(backend: BundledBackend, tmp_path: pathlib.Path) -> None:
+    hiss = dark_and_bright(tmp_path)[1]
+    led = []
+    for text in ("rain", "distant rain"):
+        prompt = PromptMix.of({text: 0.4, hiss: 0.6})
+        (clip,) = backend.generate([ClipRequest(ClipKey("bed", 0), 0, 96, 0, 7, 1, prompt, 4, 1.0)])
+        assert isinstance(clip, Clip)
+        led.append(clip.latents[:, :20].astype(np.float32).mean(1))
+    moved = backend._manner(PromptMix.of({"distant rain": 0.4, "rain": 0.6})).numpy()
+    np.testing.assert_allclose(led[1] - led[0], moved, atol=0.05)
+
+
 def test_what_is_no_sound_fails_that_clip_only(backend: BundledBackend, tmp_path: pathlib.Path) -> None:
     (tmp_path / "text.wav").write_text("RIFF, it says")
     sf.write(tmp_path / "silent.wav", np.zeros((RATE, 2)), RATE)

@@ -488,8 +488,9 @@ def _drop(rng: Rng, high: float, body: float, ring: float) -> Sound:
 
 
 def pattering(rng: Rng, n: int, rate: float, high: float, body: float, hiss: float) -> Sound:
-    """Rain on a surface, ``rate`` drops a second near by and the ``hiss`` of all others. Sizes of drops are exponential
-    (Marshall and Palmer 1948). Rates are such that bands flicker in 5 ms as in recordings of rain, by 0.3 to 0.6."""
+    """Rain on a surface, at most ``rate`` drops a second near by and the ``hiss`` of all others. Sizes of drops are
+    exponential (Marshall and Palmer 1948). Rates are such that bands flicker within a tenth of a second as in
+    recordings of rain, by 0.22 to 0.6 in natural logarithms."""
     out, swell = np.zeros((n, 2)), np.exp(0.35 * _slow(rng, n, 2.0))
     for _ in range(16):
         at = rng.integers(0, n, rng.poisson(rate * n / RATE / 16))
