@@ -26,6 +26,15 @@ def test_the_same_name_gives_the_same_sound() -> None:
     np.testing.assert_array_equal(procedural.make("drips-3"), procedural.make("drips-3"))
 
 
+@pytest.mark.parametrize("index", range(4))
+def test_a_road_moves_as_roads_do(index: int) -> None:
+    """Recordings of roads and streets: 0.3 to 0.8 in natural logarithms, 300 Hz to 3 kHz; cars one by one 1.3."""
+    found = features(procedural.make(f"procedural/motorway-{index}"), band_filters())[:, 0].astype(float)
+    hz = band_centres()[1:-1]
+    power = np.log(np.exp(found[:, (hz > 300) & (hz < 3000)]).sum(1))
+    assert 0.3 < power.std() < 0.9
+
+
 @pytest.mark.parametrize("name", ["roof", "window"])
 @pytest.mark.parametrize("index", range(4))
 def test_rain_on_a_surface_flickers_as_rain_does(name: str, index: int) -> None:

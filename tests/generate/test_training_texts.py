@@ -110,9 +110,14 @@ def nouns(tmp_path: pathlib.Path) -> dictionary.Nouns:
         "00000005 18 n 01 beck 0 000 | somebody\n"
         "00000006 17 n 02 rivulet 0 rill 0 001 @ 00000001 n 0000 | a small stream\n"
         "00000007 06 n 01 sofa 0 000 | a seat\n"
+        "00000008 06 n 01 room 0 000 | an area within a building\n"
+        "00000009 06 n 01 anteroom 0 001 @ 00000008 n 0000 | a room before another\n"
+        "00000010 06 n 01 library 0 001 @ 00000008 n 0000 | a room full of books\n"
+        "00000011 06 n 01 train 0 000 | public transport\n"
     )
     rows = {"beck": "2 0 00000002 00000005", "brook": "1 0 00000002", "river": "1 0 00000003", "rill": "1 0 00000006"}
     rows |= {"rivulet": "1 0 00000006", "sofa": "1 0 00000007", "stream": "1 0 00000001", "thames": "1 0 00000004"}
+    rows |= {w: f"1 0 {at:08}" for w, at in {"room": 8, "anteroom": 9, "library": 10, "train": 11}.items()}
     (tmp_path / "index.noun").write_text("".join(f"{w} n {r[0]} 1 @ {r}\n" for w, r in rows.items()))
     return dictionary.Nouns(tmp_path)
 
@@ -141,6 +146,25 @@ def test_lessons_name_a_sound_amid_what_does_not_change_it(nouns: dictionary.Nou
         (label,) = {next(k for k, ps in PHRASES.items() if any(p in m for p in ps)) for m in meant[:1]}
         if label == "stream":
             assert "pebbles" not in text
+
+
+def test_a_busy_room_is_full_of_people_and_an_empty_one_of_air(nouns: dictionary.Nouns) -> None:
+    found = naming.named(nouns)
+    places = naming.indoors(nouns, found)
+    assert places == ["anteroom", "room"]  # a library is a kind of its own
+    told = {"busy": set(), "empty": set()}
+    for text, meant in naming.pairs(found, ["sofa"], {}, 4000, places=places):
+        for word, labels in told.items():
+            if f"{word} anteroom" in text:
+                labels |= {k for k, ps in PHRASES.items() if k in ("crowd", "room tone") for p in ps if p in meant[0]}
+    assert told == {"busy": {"crowd"}, "empty": {"room tone"}}
+
+
+def test_what_goes_by_is_something_that_moves(nouns: dictionary.Nouns) -> None:
+    lessons = naming.pairs(naming.named(nouns), ["sofa"], {}, 4000)
+    passing = [text for text, _ in lessons if text.endswith((" by", " past"))]
+    assert any("train" in text for text in passing)
+    assert not any(word in text.split() for text in passing for word in ("brook", "river", "rill"))
 
 
 def test_the_encoder_learns_what_phrases_name(nouns: dictionary.Nouns, tmp_path: pathlib.Path) -> None:

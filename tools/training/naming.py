@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 import pathlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -170,6 +170,16 @@ _SAID = (
     "{noun} {} {going} {at} the {noun}", "the {noun}'s {}", "{} {at} {noun}", "{manner} {} {time}", "{} {time}",
     "the sound of a {} {at} the {noun}", "a {} and its {noun} {at} the {noun}",
 )  # fmt: skip
+_MOVING = ("train passing", "traffic", "horse wagon", "airplane passing", "helicopter", "boat", "geese")
+_BY = ("{} {going} by", "a {} {going} by", "the {} {going} past", "a {} {going} past", "{} {going} along")
+"""What goes by: whatever else it is called, and however it goes, it moves."""
+_INDOORS = (("room", 6), ("hall", 6), ("building", 6), ("corridor", 6), ("shop", 6), ("station", 6))
+_PEOPLED = {
+    "crowd": ("busy", "bustling", "crowded", "packed", "lively", "thronged"),
+    "room tone": ("quiet", "empty", "deserted", "silent", "still", "hushed", "abandoned"),
+}
+"""Label → how a place indoors is, that names no sound itself, when this is what one hears in it."""
+_THERE = ("{}", "a {}", "the {}", "in a {}", "inside the {}", "a {} {time}", "{} {time}")
 _NOUN_FILES = (6, 15, 17, 18, 20, 28)
 """Files of things, places, people, plants, times: what phrases stand beside."""
 _LIKE = 0.55
@@ -206,13 +216,31 @@ def named(nouns: Nouns) -> dict[str, list[str]]:
     return {label: found for label, found in words.items() if found}
 
 
+def indoors(nouns: Nouns, known: dict[str, list[str]]) -> list[str]:
+    """Words for places indoors that name no sound of their own; those of the evaluation left out."""
+    above = {sense: word for word, file in _INDOORS if (sense := nouns.sense(word, file)) is not None}
+    taken = {word for found in known.values() for word in found}
+    return [
+        word
+        for word in sorted(nouns.first)
+        if word not in taken
+        and nouns.nearest(nouns.first[word], above)
+        and not any(_stem(w) in _ASKED for w in re.findall(r"[a-z]+", word))
+    ]
+
+
 def pairs(
-    known: dict[str, list[str]], nouns: list[str], near: dict[str, set[str]], count: int, seed: int = 2
+    known: dict[str, list[str]],
+    nouns: list[str],
+    near: dict[str, set[str]],
+    count: int,
+    seed: int = 2,
+    places: Sequence[str] = (),
 ) -> list[tuple[str, list[str]]]:
     """``count`` phrases, and for each of them captions that mean the same sound.
 
     ``known``: label → words that name it, see :func:`named`; ``nouns``: what may stand beside it; ``near``: label →
-    words that may not, because they would make it another label.
+    words that may not, because they would make it another label; ``places``: see :func:`indoors`.
     """
     rng = np.random.default_rng(seed)
     labels = sorted(PHRASES)
@@ -233,15 +261,20 @@ def pairs(
     out: list[tuple[str, list[str]]] = []
     while len(out) < count:
         label = pick(labels)
-        captions = PHRASES[label]
-        if label in known and rng.random() < 0.65:
+        if places and rng.random() < 0.06:
+            label = pick(list(_PEOPLED))
+            thing, said = f"{pick(_PEOPLED[label])} {pick(places)}", pick(_THERE)
+        elif label in known and label in _MOVING and rng.random() < 0.25:
+            thing, said = pick(known[label]), pick(_BY)
+        elif label in known and rng.random() < 0.65:
             thing = pick(known[label])
             if rng.random() < 0.4 and not thing.endswith("s"):
                 thing += "s"
             said = pick(_SAID)
         else:
-            thing = re.sub("^(a|an|the) ", "", pick(captions))
+            thing = re.sub("^(a|an|the) ", "", pick(PHRASES[label]))
             said = pick([t for t in _SAID if "'s" not in t and "{going}" not in t])
+        captions = PHRASES[label]
         same = {"manner": pick(MANNERS), "time": pick(TIMES)}
         kept = " ".join(x for x in ("{manner}", "{}", "{time}") if x == "{}" or x in said)
         meant = [kept.replace("{}", pick(captions)).format(**same) for _ in range(3)]
@@ -313,7 +346,7 @@ def _lessons(
         label: set().union(*(said[other] for j, other in enumerate(sorted(PHRASES)) if alike[i, j]))
         for i, label in enumerate(sorted(PHRASES))
     }
-    lessons = pairs(table, things, near, s["phrases"])
+    lessons = pairs(table, things, near, s["phrases"], places=indoors(nouns, table))
     meant = before([m for _, ms in lessons for m in ms]).reshape(len(lessons), 3, -1).mean(1)
     meant /= np.linalg.norm(meant, axis=1, keepdims=True)
     goals = s["own"] * before([text for text, _ in lessons]) + (1 - s["own"]) * meant
