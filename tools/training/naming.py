@@ -28,9 +28,10 @@ from tokenizers import Tokenizer
 from ambient.generate.prompt import MAX_TOKENS, PromptEncoder, parts_of, read
 from tools.training.adopt import OwnEncoder
 from tools.training.captions import PHRASES
-from tools.training.dictionary import Nouns
+from tools.training.dictionary import Nouns, definitions
+from tools.training.dictionary import phrases as defined
 from tools.training.phrases import EXPECTED, NAMED
-from tools.training.prompt import MANNERS, TIMES, follow, phrases, words
+from tools.training.prompt import FILL, MANNERS, TIMES, follow, phrases, words
 
 __all__ = ["named", "pairs", "train", "understood"]
 
@@ -236,8 +237,8 @@ def pairs(
     count: int,
     seed: int = 2,
     places: Sequence[str] = (),
-) -> list[tuple[str, list[str]]]:
-    """``count`` phrases, and for each of them captions that mean the same sound.
+) -> list[tuple[str, list[str], str]]:
+    """``count`` phrases, for each of them captions that mean the same sound, and its label.
 
     ``known``: label → words that name it, see :func:`named`; ``nouns``: what may stand beside it; ``near``: label →
     words that may not, because they would make it another label; ``places``: see :func:`indoors`.
@@ -258,13 +259,13 @@ def pairs(
 
         return re.sub(r"\{(noun|at|going)\}", lambda found: choice(found[1]), template)
 
-    out: list[tuple[str, list[str]]] = []
+    out: list[tuple[str, list[str], str]] = []
     while len(out) < count:
         label = pick(labels)
         if places and rng.random() < 0.06:
             label = pick(list(_PEOPLED))
             thing, said = f"{pick(_PEOPLED[label])} {pick(places)}", pick(_THERE)
-        elif label in known and label in _MOVING and rng.random() < 0.25:
+        elif label in known and label in _MOVING and rng.random() < 0.1:
             thing, said = pick(known[label]), pick(_BY)
         elif label in known and rng.random() < 0.65:
             thing = pick(known[label])
@@ -278,7 +279,7 @@ def pairs(
         same = {"manner": pick(MANNERS), "time": pick(TIMES)}
         kept = " ".join(x for x in ("{manner}", "{}", "{time}") if x == "{}" or x in said)
         meant = [kept.replace("{}", pick(captions)).format(**same) for _ in range(3)]
-        out.append((filled(said, label).replace("{}", thing).format(**same), meant))
+        out.append((filled(said, label).replace("{}", thing).format(**same), meant, label))
     return out
 
 
@@ -300,7 +301,7 @@ def train(
     tokenizer = Tokenizer.from_file(str(work / "tokenizer.json"))
     tokenizer.enable_padding()
     tokenizer.enable_truncation(MAX_TOKENS)
-    texts, goals, known = _lessons(work, s, dictionary, before, tokenizer)
+    texts, goals, known, lessons = _lessons(work, s, dictionary, before, tokenizer)
     saved = torch.load(work / "prompt.pt", weights_only=False)
     student = PromptEncoder(**saved["config"])
     student.load_state_dict(saved["model"], strict=False)
@@ -320,19 +321,45 @@ def train(
         torch.save(state | {"step": step, "seconds": spent}, work / "naming.pt")
 
     print(f"naming: {known} words, {len(texts)} phrases", flush=True)
-    lessons = texts, goals, len(texts) // 40
+    taught = texts, goals, len(texts) // 40
     log = work / "naming.jsonl"
-    agreement, spent = follow(student, optimiser, tokenizer, lessons, s, (step, spent), log, save, seconds)
+    agreement, spent = follow(student, optimiser, tokenizer, taught, s, (step, spent), log, save, seconds)
     if spent >= s["minutes"] * 60:
-        embedded = OwnEncoder(work)(json.loads((work / "texts.json").read_text())["texts"])
-        np.save(work / "texts.npy", embedded.astype(np.float16))
+        add_texts(work, lessons, s["texts_per_label"])
     return agreement
+
+
+def add_texts(work: pathlib.Path, lessons: list[tuple[str, list[str], str]], per_label: int) -> None:
+    """Writes the texts' embeddings anew, and adds as many lessons to each label as the encoder understands: phrases
+    with odd places and verbs, which the diffusion model too must learn to look through.
+    """
+    encoder = OwnEncoder(work)
+    known = json.loads((work / "texts.json").read_text())
+    captions = known.get("captions", len(known["texts"]))  # those of an earlier run go
+    texts = known["texts"][:captions]
+    table = {key: [row for row in rows if row < captions] for key, rows in known["table"].items()}
+    labels = [key.removeprefix("label:") for key in table if key.startswith("label:")]
+    embedded = encoder(texts)
+    kinds = np.stack([embedded[table[f"label:{label}"]].mean(0) for label in labels])
+    kinds /= np.maximum(np.linalg.norm(kinds, axis=1, keepdims=True), 1e-9)
+    rows = [embedded]
+    for i, label in enumerate(labels):
+        said = list(dict.fromkeys(text for text, _, of in lessons if of == label))[: 2 * per_label]
+        meant = encoder(said)
+        right = [k for k in range(len(said)) if int((kinds @ meant[k]).argmax()) == i][:per_label]
+        table[f"label:{label}"] += range(len(texts), len(texts) + len(right))
+        texts += [said[k] for k in right]
+        rows.append(meant[right])
+    (work / "texts.json").write_text(json.dumps({"texts": texts, "table": table, "captions": captions}))
+    np.save(work / "texts.npy", np.concatenate(rows).astype(np.float16))
+    print(f"naming: {len(texts) - captions} phrases are added to {captions} texts", flush=True)
 
 
 def _lessons(
     work: pathlib.Path, s: dict[str, Any], dictionary: pathlib.Path, before: OwnEncoder, tokenizer: Tokenizer
-) -> tuple[list[str], torch.Tensor, int]:
-    """Phrases, shuffled; their goals, unit vectors ``(phrases, dim)``; and the number of words that name sounds."""
+) -> tuple[list[str], torch.Tensor, int, list[tuple[str, list[str], str]]]:
+    """Phrases, shuffled; their goals, unit vectors ``(phrases, dim)``; the number of words that name sounds; and those
+    of the phrases that do, see :func:`pairs`."""
     nouns = Nouns(dictionary)
     table = named(nouns)
     vocabulary = words(tokenizer)
@@ -347,16 +374,19 @@ def _lessons(
         for i, label in enumerate(sorted(PHRASES))
     }
     lessons = pairs(table, things, near, s["phrases"], places=indoors(nouns, table))
-    meant = before([m for _, ms in lessons for m in ms]).reshape(len(lessons), 3, -1).mean(1)
+    meant = before([m for _, ms, _ in lessons for m in ms]).reshape(len(lessons), 3, -1).mean(1)
     meant /= np.linalg.norm(meant, axis=1, keepdims=True)
-    goals = s["own"] * before([text for text, _ in lessons]) + (1 - s["own"]) * meant
-    captions = json.loads((work / "texts.json").read_text())["texts"]
+    goals = s["own"] * before([text for text, _, _ in lessons]) + (1 - s["own"]) * meant
+    known = json.loads((work / "texts.json").read_text())
+    captions = known["texts"][: known.get("captions")]
     others = captions + phrases(s["others"], vocabulary, [], seed=3)
-    texts = [text for text, _ in lessons] + others
+    others += [text for text, _ in defined(definitions(dictionary), s["defined"], FILL)]
+    texts = [text for text, _, _ in lessons] + others
     every = np.concatenate([goals, before(others)])
     every /= np.maximum(np.linalg.norm(every, axis=1, keepdims=True), 1e-9)
     shuffled = np.random.default_rng(4).permutation(len(texts))
-    return [texts[i] for i in shuffled], torch.from_numpy(every[shuffled]).float(), sum(map(len, table.values()))
+    words_known = sum(map(len, table.values()))
+    return [texts[i] for i in shuffled], torch.from_numpy(every[shuffled]).float(), words_known, lessons
 
 
 def understood(

@@ -22,7 +22,7 @@ from tools.training.dictionary import goals as goals_of
 from tools.training.dictionary import phrases as dictionary_phrases
 from tools.training.teacher import Teacher
 
-__all__ = ["MANNERS", "TIMES", "follow", "phrases", "tokens", "train", "words"]
+__all__ = ["FILL", "MANNERS", "TIMES", "follow", "phrases", "tokens", "train", "words"]
 
 
 _PLACES = (
@@ -44,6 +44,9 @@ MANNERS = (
     "metallic", "wooden", "echoing", "hushed", "roaring", "crackling", "dripping", "buzzing", "humming", "rustling",
     "whistling", "splashing", "rumbling", "creaking", "chirping", "howling", "single", "many", "slow", "fast",
 )  # fmt: skip
+
+FILL = {"place": _PLACES, "time": TIMES, "manner": MANNERS}
+"""What stands beside the words of a dictionary."""
 
 
 def words(tokenizer: Tokenizer) -> list[str]:
@@ -112,9 +115,8 @@ def _defined(
     work: pathlib.Path, dictionary: pathlib.Path, count: int, tokenizer: Tokenizer, master: Teacher
 ) -> tuple[list[str], Tensor]:
     """Phrases with words of a dictionary, and their goals ``(count, dim)``, kept in ``prompt_dictionary.npy``."""
-    fill = {"place": _PLACES, "time": TIMES, "manner": MANNERS}
     known = definitions(dictionary)
-    pairs = dictionary_phrases(known, count, fill)
+    pairs = dictionary_phrases(known, count, FILL)
     vocabulary = set(tokenizer.get_vocab())
 
     def rare(phrase: str) -> bool:
