@@ -118,6 +118,8 @@ def nouns(tmp_path: pathlib.Path) -> dictionary.Nouns:
     rows = {"beck": "2 0 00000002 00000005", "brook": "1 0 00000002", "river": "1 0 00000003", "rill": "1 0 00000006"}
     rows |= {"rivulet": "1 0 00000006", "sofa": "1 0 00000007", "stream": "1 0 00000001", "thames": "1 0 00000004"}
     rows |= {w: f"1 0 {at:08}" for w, at in {"room": 8, "anteroom": 9, "library": 10, "train": 11}.items()}
+    (tmp_path / "data.verb").write_text("00000005 43 v 01 patter 0 000 00 | rain gently  \n")
+    (tmp_path / "index.verb").write_text("patter v 1 0 1 0 00000005\n")
     (tmp_path / "index.noun").write_text("".join(f"{w} n {r[0]} 1 @ {r}\n" for w, r in rows.items()))
     return dictionary.Nouns(tmp_path)
 
