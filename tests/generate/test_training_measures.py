@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import pathlib
+
 import numpy as np
 import pytest
 
@@ -66,6 +69,28 @@ def test_frechet_distance_grows_with_unlikeness() -> None:
     same, brighter, other = (likeness.frechet(real, space(points(*x))) for x in ((1, 0.5), (1.3, 0.5), (2, 1.0)))
     assert likeness.frechet(real, real) == pytest.approx(0, abs=1e-3)
     assert same < brighter < other
+
+
+def test_clips_are_near_to_held_out_recordings_of_their_own_label(tmp_path: pathlib.Path) -> None:
+    rng, count, labels = np.random.default_rng(3), 60, {"dark": -1.0, "bright": 1.0}
+
+    def drawn(colour: float) -> list[np.ndarray]:
+        return [texture(rng, colour + 0.1 * rng.standard_normal(), 0.3) for _ in range(count)]
+
+    index, parts = [], []
+    for label, colour in labels.items():
+        for split in ("train", "held"):
+            hops = count * likeness.PIECE
+            entry = {"label": label, "start": len(parts) * hops, "hops": hops, "held_hops": 0, "split": split}
+            index.append(entry | {"procedural": False})
+            parts.append(np.concatenate(drawn(colour)))
+    np.save(tmp_path / "features.npy", np.concatenate(parts).astype(np.float16))
+    (tmp_path / "index.json").write_text(json.dumps(index))
+    like = {label: [drawn(colour)] for label, colour in labels.items()}
+    off = {label: [drawn(colour + 0.5)] for label, colour in labels.items()}
+    one = {label: [drawn(1.0)] for label in labels}  # the same for every label
+    good, coloured, deaf = likeness.to_held_out([like, off, one], tmp_path)
+    assert 2 * good < coloured < deaf
 
 
 def test_diversity_is_one_for_the_recordings_themselves_and_nothing_for_one_clip_again_and_again() -> None:

@@ -24,9 +24,9 @@ from tools.training.captions import PHRASES
 from tools.training.diffusion import single_precision
 from tools.training.features import sound_of
 from tools.training.joins import auc, stretches
-from tools.training.likeness import PIECE, band_powers, compare, pieces
+from tools.training.likeness import PIECE, band_powers, compare, pieces, to_held_out
 from tools.training.naming import understood
-from tools.training.phrases import EXPECTED
+from tools.training.phrases import EXPECTED, NAMED
 
 __all__ = ["chain", "continuity", "evaluate", "held_out", "together"]
 
@@ -170,7 +170,7 @@ def evaluate(
         found["mixes"] = mixes.along(sound, seeds)
     if seeds and work is not None:
         _say("likeness")
-        found["likeness"] = compare(_by_label(backend, work, seeds), work)
+        found["likeness"] = compare(_by_label(backend, work, seeds), work) | _by_phrases(backend, work)
         _say("movement")
         found["movement"] = _movement(backend, work, seeds)
     encoder = backend._reader._encoder
@@ -240,6 +240,28 @@ def _by_label(backend: BundledBackend, work: pathlib.Path, seeds: int) -> dict[s
         ]
         for label in labels
     }
+
+
+def _by_phrases(backend: BundledBackend, work: pathlib.Path) -> dict[str, float]:
+    """How near to held-out recordings clips of phrases lie, and clips of the captions of the same labels: two each."""
+    index = json.loads((work / "index.json").read_text())
+    held = {e["label"] for e in index if e["split"] == "held" or e["held_hops"] >= PIECE}
+    said: dict[str, list[str]] = {}
+    for labels, named in NAMED.items():
+        for label in [x for x in labels if x in held][:1]:
+            said.setdefault(label, []).extend(named)
+    if not said:
+        return {}
+    asked = [said, {label: PHRASES[label] for label in said}]
+    clips = [
+        {
+            k: [pieces(band_powers(make(backend, text, index=i).audio)) for i, text in enumerate(ts[:2])]
+            for k, ts in x.items()
+        }
+        for x in asked
+    ]
+    phrases, captions = to_held_out(clips, work)
+    return {"frechet_phrases_to_held_out": phrases, "frechet_their_captions_to_held_out": captions}
 
 
 def _movement(backend: BundledBackend, work: pathlib.Path, seeds: int) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from scipy.linalg import sqrtm
 from ambient.generate.bands import BANDS, STACK, analyse, band_filters
 from tools.training.diffusion import single_precision
 
-__all__ = ["Textures", "band_powers", "compare", "copies", "diversity", "frechet", "pieces"]
+__all__ = ["Textures", "band_powers", "compare", "copies", "diversity", "frechet", "pieces", "to_held_out"]
 
 PIECE = 32 * STACK
 """Hops in a piece: 2.56 s."""
@@ -109,20 +109,46 @@ def recorded(work: pathlib.Path) -> tuple[list[NDArray[np.float32]], dict[str, l
     return train, held
 
 
-def compare(generated: dict[str, list[list[NDArray[np.float32]]]], work: pathlib.Path) -> dict[str, Any]:
-    """All figures. ``generated``: for each label, the pieces of each of its clips."""
+Clips = dict[str, list[list[NDArray[np.float32]]]]
+"""For each label, the pieces of each of its clips."""
+
+
+def _statistics(generated: Clips, labels: Sequence[str]) -> dict[str, Array]:
+    return {label: np.stack([statistics(p) for clip in generated[label] for p in clip]) for label in labels}
+
+
+def _drawn(sets: dict[str, Array], space: Textures, most: int, rng: np.random.Generator) -> Array:
+    """As many points of each label."""
+    return np.concatenate([space(x)[rng.choice(len(x), most, replace=len(x) < most)] for x in sets.values()])
+
+
+def to_held_out(several: Sequence[Clips], work: pathlib.Path) -> list[float]:
+    """Fréchet distances of sets of clips, all of the same labels, to held-out recordings of these."""
+    train, held = recorded(work)
+    space = Textures(np.stack([statistics(p) for p in train]))
+    labels = [label for label in several[0] if label in held]
+    theirs = {label: np.stack([statistics(p) for p in held[label]]) for label in labels}
+    found = []
+    for generated in several:
+        ours, rng = _statistics(generated, labels), np.random.default_rng(0)
+        most = min(len(x) for x in ours.values())
+        found.append(round(frechet(_drawn(ours, space, most, rng), _drawn(theirs, space, most, rng)), 2))
+    return found
+
+
+def compare(generated: Clips, work: pathlib.Path) -> dict[str, Any]:
+    """All figures."""
     train, held = recorded(work)
     # the same mix of labels on either side, or their shares would be compared rather than their sounds
     labels = [label for label in generated if label in held]
-    ours = {label: np.stack([statistics(p) for clip in generated[label] for p in clip]) for label in labels}
+    ours, theirs = _statistics(generated, labels), {k: np.stack([statistics(p) for p in held[k]]) for k in labels}
     most = min(len(x) for x in ours.values())
     rng = np.random.default_rng(0)
-    theirs = {label: np.stack([statistics(p) for p in held[label]]) for label in labels}
     trained = np.stack([statistics(p) for p in train])
     space = Textures(trained)
 
     def drawn(sets: dict[str, Array]) -> Array:
-        return np.concatenate([space(x)[rng.choice(len(x), most, replace=len(x) < most)] for x in sets.values()])
+        return _drawn(sets, space, most, rng)
 
     halves = [{k: x[i::2] if len(x) > 1 else x for k, x in theirs.items()} for i in (0, 1)]
     first = {label: np.stack([statistics(clip[0]) for clip in generated[label]]) for label in labels}
