@@ -29,6 +29,7 @@ from ambient.generate.prompt import MAX_TOKENS, PromptEncoder, parts_of, read
 from tools.training.adopt import OwnEncoder
 from tools.training.captions import PHRASES
 from tools.training.dictionary import Nouns, definitions
+from tools.training.dictionary import goals as goals_of
 from tools.training.dictionary import phrases as defined
 from tools.training.phrases import EXPECTED, NAMED
 from tools.training.prompt import FILL, MANNERS, TIMES, follow, phrases, words
@@ -380,9 +381,9 @@ def _lessons(
     known = json.loads((work / "texts.json").read_text())
     captions = known["texts"][: known.get("captions")]
     others = captions + phrases(s["others"], vocabulary, [], seed=3)
-    others += [text for text, _ in defined(definitions(dictionary), s["defined"], FILL)]
-    texts = [text for text, _, _ in lessons] + others
-    every = np.concatenate([goals, before(others)])
+    rare = defined(definitions(dictionary), s["defined"], FILL)
+    texts = [text for text, _, _ in lessons] + others + [text for text, _ in rare]
+    every = np.concatenate([goals, before(others), goals_of(rare, lambda _: False, before)])
     every /= np.maximum(np.linalg.norm(every, axis=1, keepdims=True), 1e-9)
     shuffled = np.random.default_rng(4).permutation(len(texts))
     words_known = sum(map(len, table.values()))
