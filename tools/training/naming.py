@@ -5,7 +5,7 @@ gravel than to streams. What is heard is the head of the phrase; what stands beh
 the verb is how it goes. WordNet knows thousands of words for what sounds (a kittiwake is a gull, a comber a wave), by
 its hyponyms. So the encoder learns phrases of all these words, at odd places and with odd verbs, whose goal is what it
 has itself for a caption of that kind of sound with the same manner and time; for captions and phrases of any other sort
-the goal is what it said before.
+the goal is what it said before, and for rare words something between that and their definitions.
 
 Of words that it does not meet it would forget a little: a part of the weights stays what it was (WiSE-FT, Wortsman et
 al., arXiv 2109.01903). From WordNet and the table of calls no name is drawn that has a word of the
@@ -238,8 +238,8 @@ def pairs(
     count: int,
     seed: int = 2,
     places: Sequence[str] = (),
-) -> list[tuple[str, list[str], str]]:
-    """``count`` phrases, for each of them captions that mean the same sound, and its label.
+) -> list[tuple[str, list[str]]]:
+    """``count`` phrases, and for each of them captions that mean the same sound.
 
     ``known``: label → words that name it, see :func:`named`; ``nouns``: what may stand beside it; ``near``: label →
     words that may not, because they would make it another label; ``places``: see :func:`indoors`.
@@ -260,7 +260,7 @@ def pairs(
 
         return re.sub(r"\{(noun|at|going)\}", lambda found: choice(found[1]), template)
 
-    out: list[tuple[str, list[str], str]] = []
+    out: list[tuple[str, list[str]]] = []
     while len(out) < count:
         label = pick(labels)
         if places and rng.random() < 0.06:
@@ -280,7 +280,7 @@ def pairs(
         same = {"manner": pick(MANNERS), "time": pick(TIMES)}
         kept = " ".join(x for x in ("{manner}", "{}", "{time}") if x == "{}" or x in said)
         meant = [kept.replace("{}", pick(captions)).format(**same) for _ in range(3)]
-        out.append((filled(said, label).replace("{}", thing).format(**same), meant, label))
+        out.append((filled(said, label).replace("{}", thing).format(**same), meant))
     return out
 
 
@@ -302,7 +302,7 @@ def train(
     tokenizer = Tokenizer.from_file(str(work / "tokenizer.json"))
     tokenizer.enable_padding()
     tokenizer.enable_truncation(MAX_TOKENS)
-    texts, goals, known, lessons = _lessons(work, s, dictionary, before, tokenizer)
+    texts, goals, known = _lessons(work, s, dictionary, before, tokenizer)
     saved = torch.load(work / "prompt.pt", weights_only=False)
     student = PromptEncoder(**saved["config"])
     student.load_state_dict(saved["model"], strict=False)
@@ -322,45 +322,19 @@ def train(
         torch.save(state | {"step": step, "seconds": spent}, work / "naming.pt")
 
     print(f"naming: {known} words, {len(texts)} phrases", flush=True)
-    taught = texts, goals, len(texts) // 40
+    lessons = texts, goals, len(texts) // 40
     log = work / "naming.jsonl"
-    agreement, spent = follow(student, optimiser, tokenizer, taught, s, (step, spent), log, save, seconds)
+    agreement, spent = follow(student, optimiser, tokenizer, lessons, s, (step, spent), log, save, seconds)
     if spent >= s["minutes"] * 60:
-        add_texts(work, lessons, s["texts_per_label"])
+        embedded = OwnEncoder(work)(json.loads((work / "texts.json").read_text())["texts"])
+        np.save(work / "texts.npy", embedded.astype(np.float16))
     return agreement
-
-
-def add_texts(work: pathlib.Path, lessons: list[tuple[str, list[str], str]], per_label: int) -> None:
-    """Writes the texts' embeddings anew, and adds as many lessons to each label as the encoder understands: phrases
-    with odd places and verbs, which the diffusion model too must learn to look through.
-    """
-    encoder = OwnEncoder(work)
-    known = json.loads((work / "texts.json").read_text())
-    captions = known.get("captions", len(known["texts"]))  # those of an earlier run go
-    texts = known["texts"][:captions]
-    table = {key: [row for row in rows if row < captions] for key, rows in known["table"].items()}
-    labels = [key.removeprefix("label:") for key in table if key.startswith("label:")]
-    embedded = encoder(texts)
-    kinds = np.stack([embedded[table[f"label:{label}"]].mean(0) for label in labels])
-    kinds /= np.maximum(np.linalg.norm(kinds, axis=1, keepdims=True), 1e-9)
-    rows = [embedded]
-    for i, label in enumerate(labels):
-        said = list(dict.fromkeys(text for text, _, of in lessons if of == label))[: 2 * per_label]
-        meant = encoder(said)
-        right = [k for k in range(len(said)) if int((kinds @ meant[k]).argmax()) == i][:per_label]
-        table[f"label:{label}"] += range(len(texts), len(texts) + len(right))
-        texts += [said[k] for k in right]
-        rows.append(meant[right])
-    (work / "texts.json").write_text(json.dumps({"texts": texts, "table": table, "captions": captions}))
-    np.save(work / "texts.npy", np.concatenate(rows).astype(np.float16))
-    print(f"naming: {len(texts) - captions} phrases are added to {captions} texts", flush=True)
 
 
 def _lessons(
     work: pathlib.Path, s: dict[str, Any], dictionary: pathlib.Path, before: OwnEncoder, tokenizer: Tokenizer
-) -> tuple[list[str], torch.Tensor, int, list[tuple[str, list[str], str]]]:
-    """Phrases, shuffled; their goals, unit vectors ``(phrases, dim)``; the number of words that name sounds; and those
-    of the phrases that do, see :func:`pairs`."""
+) -> tuple[list[str], torch.Tensor, int]:
+    """Phrases, shuffled; their goals, unit vectors ``(phrases, dim)``; and the number of words that name sounds."""
     nouns = Nouns(dictionary)
     table = named(nouns)
     vocabulary = words(tokenizer)
@@ -375,19 +349,17 @@ def _lessons(
         for i, label in enumerate(sorted(PHRASES))
     }
     lessons = pairs(table, things, near, s["phrases"], places=indoors(nouns, table))
-    meant = before([m for _, ms, _ in lessons for m in ms]).reshape(len(lessons), 3, -1).mean(1)
+    meant = before([m for _, ms in lessons for m in ms]).reshape(len(lessons), 3, -1).mean(1)
     meant /= np.linalg.norm(meant, axis=1, keepdims=True)
-    goals = s["own"] * before([text for text, _, _ in lessons]) + (1 - s["own"]) * meant
-    known = json.loads((work / "texts.json").read_text())
-    captions = known["texts"][: known.get("captions")]
+    goals = s["own"] * before([text for text, _ in lessons]) + (1 - s["own"]) * meant
+    captions = json.loads((work / "texts.json").read_text())["texts"]
     others = captions + phrases(s["others"], vocabulary, [], seed=3)
     rare = defined(definitions(dictionary), s["defined"], FILL)
-    texts = [text for text, _, _ in lessons] + others + [text for text, _ in rare]
+    texts = [text for text, _ in lessons] + others + [text for text, _ in rare]
     every = np.concatenate([goals, before(others), goals_of(rare, lambda _: False, before)])
     every /= np.maximum(np.linalg.norm(every, axis=1, keepdims=True), 1e-9)
     shuffled = np.random.default_rng(4).permutation(len(texts))
-    words_known = sum(map(len, table.values()))
-    return [texts[i] for i in shuffled], torch.from_numpy(every[shuffled]).float(), words_known, lessons
+    return [texts[i] for i in shuffled], torch.from_numpy(every[shuffled]).float(), sum(map(len, table.values()))
 
 
 def understood(
