@@ -232,20 +232,23 @@ def held_out(
 
 def _by_label(backend: BundledBackend, work: pathlib.Path, seeds: int) -> dict[str, list[list[NDArray[np.float32]]]]:
     """Pieces of ``seeds`` clips for each label that has held-out recordings."""
-    index = json.loads((work / "index.json").read_text())
-    labels = sorted({e["label"] for e in index if e["split"] == "held" or e["held_hops"] >= PIECE})
     return {
         label: [
             pieces(band_powers(make(backend, PHRASES.get(label, [label])[0], index=7 * i).audio)) for i in range(seeds)
         ]
-        for label in labels
+        for label in _with_held_out(work)
     }
+
+
+def _with_held_out(work: pathlib.Path) -> list[str]:
+    """Labels that have held-out recordings."""
+    index = json.loads((work / "index.json").read_text())
+    return sorted({e["label"] for e in index if e["split"] == "held" or e["held_hops"] >= PIECE})
 
 
 def _by_phrases(backend: BundledBackend, work: pathlib.Path) -> dict[str, float]:
     """How near to held-out recordings clips of phrases lie, and clips of the captions of the same labels: two each."""
-    index = json.loads((work / "index.json").read_text())
-    held = {e["label"] for e in index if e["split"] == "held" or e["held_hops"] >= PIECE}
+    held = _with_held_out(work)
     said: dict[str, list[str]] = {}
     for labels, named in NAMED.items():
         for label in [x for x in labels if x in held][:1]:

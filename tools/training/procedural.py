@@ -260,9 +260,8 @@ def vacuum_cleaner(rng: Rng, n: int) -> Sound:
     blades, uneven = int(rng.integers(7, 10)), np.exp(rng.normal(0, 0.8, 24))
     motor = np.zeros(n)
     for k in range(1, 25):
-        if k * 450 < 20_000:
-            strength = 3.0 if k % blades == 0 else 1.0
-            motor += strength * uneven[k - 1] / k**0.9 * np.sin(k * phase + rng.uniform(0, 6.28))
+        strength = 3.0 if k % blades == 0 else 1.0
+        motor += strength * uneven[k - 1] / k**0.9 * np.sin(k * phase + rng.uniform(0, 6.28))
     belt = 2 * np.pi * np.cumsum(turns / rng.uniform(4, 7)) / RATE
     brush = sum(np.sin(k * belt + rng.uniform(0, 6.28)) / k for k in range(1, 8))
     sweep = np.exp(0.12 * _slow(rng, n, 0.8))
