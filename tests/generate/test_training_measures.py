@@ -11,8 +11,10 @@ import pytest
 from ambient.generate.bands import BANDS, band_centres, band_filters
 from ambient.messages import RATE, PromptMix
 from tools.training import fidelity, hearing, joins, likeness, mixes, procedural
+from tools.training.captions import PHRASES
 from tools.training.evaluate import together
 from tools.training.features import colours, features
+from tools.training.phrases import EXPECTED, MEANT
 
 
 @pytest.mark.parametrize("name", sorted({f.split("-")[0] for f, _ in procedural.entries(1.0)}))
@@ -168,14 +170,27 @@ class _Ear:
 
 def test_hits_are_counted_label_by_label_beside_recordings() -> None:
     loud, soft = np.ones((RATE, 2), np.float32), np.full((RATE, 2), 0.1, np.float32)
-    say = {"rain": ["rain falling"], "owl": ["an owl"], "room tone": ["an empty room"]}
-    found = hearing.by_label(_Ear(), lambda text, _: loud, say, [("rain", soft), ("rain", loud), ("owl", soft)], 2)
-    assert found["rain"] == {"generated": 1.0, "recorded": 0.5, "recordings": 2}
-    assert found["owl"] == {"generated": 0.0, "recorded": 1.0, "recordings": 1}
+    recorded = [
+        hearing.Recorded("heavy rain", ["Bird"], ["Bird"]),
+        hearing.Recorded("heavy rain", ["Wind", "Rain"], ["Bird"]),
+        hearing.Recorded("owl", ["Owl"], ["Owl"]),
+    ]
+    say = {"heavy rain": ["rain pouring"], "owl": ["an owl"], "room tone": ["an empty room"]}
+    found = hearing.by_label(_Ear(), lambda text, _: loud, say, recorded, 2)
+    assert found["heavy rain"] == {"generated": 1.0, "recorded": 0.5, "decoded": 0.0, "recordings": 2}
+    assert found["owl"] == {"generated": 0.0, "recorded": 1.0, "decoded": 1.0, "recordings": 1}
     assert "room tone" not in found  # no class says what it is
-    heard = hearing.phrases(_Ear(), lambda text, i: loud if "cloudburst" in text else soft, 1)
+    heard = hearing.phrases(_Ear(), lambda text, i: loud if "cloudburst" in text else soft, 1, recorded=recorded)
     assert heard["what"]["a cloudburst over the rooftops"]["heard"] == 1
     assert heard["what"]["monsoon hammering the street"]["heard"] == 0
+    assert heard["what"]["monsoon hammering the street"]["recorded"] == 0.5
+    assert "recorded" not in heard["what"]["the tide coming in"]  # there is none
+    assert 0.5 < heard["share_in_recordings"] < 1 and heard["share_in_decoded"] < heard["share_in_recordings"]
+
+
+def test_every_phrase_is_a_recorded_sound() -> None:
+    assert MEANT.keys() == EXPECTED.keys()
+    assert all(label in PHRASES for labels in MEANT.values() for label in labels)
 
 
 def test_scores_alike_have_no_divergence() -> None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ambient.generate.bands import HOP, STACK
 from ambient.generate.bundled import BundledBackend
-from ambient.generate.codec import steadied
+from ambient.generate.codec import FRAME, steadied
 from ambient.messages import RATE, Audio, Clip, ClipKey, ClipRequest, PromptMix, Tail
 from tools.training import fidelity, hearing, mixes
 from tools.training.captions import PHRASES
@@ -186,17 +186,28 @@ def evaluate(
         out.mkdir(parents=True, exist_ok=True)
         sf.write(out / f"{i:02d} {text}.wav", x, RATE)
     ear = hearing.Tagger(tagger) if tagger else None
-    if ear:
-        _say("everyday phrases")
-        found["tagger"] = hearing.phrases(ear, sound, max(1, seeds), phrases)
     if recordings is not None and work is not None:
         _say("codec")
         found["codec"] = fidelity.compare(backend._codec, held_out(work, recordings), ear)
-        if ear and seeds:
+    if ear:
+        real = list(_heard(backend, ear, work, recordings)) if work is not None and recordings is not None else []
+        _say("everyday phrases")
+        found["tagger"] = hearing.phrases(ear, sound, max(1, seeds), phrases, real)
+        if real and seeds:
             _say("labels")
-            real = ((label, x) for label, _, x in held_out(work, recordings, all_of_them=True))
             found["tagger"]["labels"] = hearing.by_label(ear, sound, PHRASES, real, seeds)
     return found
+
+
+def _heard(
+    backend: BundledBackend, ear: hearing.Tagger, work: pathlib.Path, recordings: pathlib.Path
+) -> Iterator[hearing.Recorded]:
+    """What a tagger names first in the recordings, as they are and as the codec gives them back."""
+    _say("recordings")
+    for label, _, sound in held_out(work, recordings, all_of_them=True):
+        x = sound[: len(sound) // FRAME * FRAME]
+        if len(x):
+            yield hearing.Recorded(label, ear.first(x), ear.first(fidelity.decoded(backend._codec, x, 0)[0]))
 
 
 def _knows(prototypes: torch.Tensor, work: pathlib.Path) -> bool:

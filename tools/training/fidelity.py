@@ -15,11 +15,11 @@ import torch
 from numpy.typing import NDArray
 from scipy.signal import find_peaks, stft
 
-from ambient.generate.codec import AmbienceCodec
+from ambient.generate.codec import FRAME, AmbienceCodec
 from ambient.messages import RATE, Audio
 from tools.training.hearing import jensen_shannon
 
-__all__ = ["compare", "mel_distance", "onset_agreement", "width_db"]
+__all__ = ["compare", "decoded", "mel_distance", "onset_agreement", "width_db"]
 
 _SIZES = (512, 1024, 2048, 4096)
 _MELS = 64
@@ -83,6 +83,13 @@ def width_db(x: Audio) -> float:
     return float(10 * np.log10(max(1e-6, side / max(mid, 1e-12))))
 
 
+def decoded(codec: AmbienceCodec, sound: Audio, *seeds: int) -> list[Audio]:
+    """Sound, in whole latent frames, encoded and decoded with the noise of each seed."""
+    with torch.inference_mode():
+        latents = codec.encode(torch.from_numpy(sound.T[None].copy())).latents
+        return [codec.decode(latents, [0], [seed]).sample[0].T.numpy() for seed in seeds]
+
+
 def compare(
     codec: AmbienceCodec,
     recorded: Iterable[tuple[str, str, Audio]],
@@ -93,14 +100,11 @@ def compare(
     ``hear``: class scores by a tagger, to be compared before and after.
     """
     rows: list[dict[str, Any]] = []
-    step = codec.config.downsampling_ratio
     for label, held, sound in recorded:
-        x = sound[: len(sound) // step * step]
+        x = sound[: len(sound) // FRAME * FRAME]
         if len(x) < RATE:
             continue
-        with torch.inference_mode():
-            latents = codec.encode(torch.from_numpy(x.T[None].copy())).latents
-            y, z = (codec.decode(latents, [0], [seed]).sample[0].T.numpy() for seed in (0, 1))
+        y, z = decoded(codec, x, 0, 1)
         agreement, onsets = onset_agreement(x, y)
         row = {
             "label": label,

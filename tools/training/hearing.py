@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import pathlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,9 @@ from numpy.typing import NDArray
 from scipy.signal import resample_poly
 
 from ambient.messages import Audio
-from tools.training.phrases import ACCEPTED, EXPECTED
+from tools.training.phrases import ACCEPTED, EXPECTED, MEANT
 
-__all__ = ["FIRST", "Tagger", "by_label", "jensen_shannon", "phrases"]
+__all__ = ["FIRST", "Recorded", "Tagger", "by_label", "jensen_shannon", "phrases"]
 
 FIRST = 5
 """A sound is heard rightly if one of the accepted classes is among so many that the tagger names first."""
@@ -64,40 +65,66 @@ def jensen_shannon(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
     return float(0.5 * sum((x * np.log2(np.maximum(x, 1e-12) / m)).sum() for x in (p, q)))
 
 
-def phrases(ear: Tagger, make: Callable[[str, int], Audio], seeds: int, most: int = len(EXPECTED)) -> dict[str, Any]:
-    """The everyday phrases: share of ``seeds`` clips each that are heard rightly, and what was heard in the last."""
-    rows = {}
+@dataclass(frozen=True)
+class Recorded:
+    """What a tagger names first in a recording of a label, as it is and encoded and decoded."""
+
+    label: str
+    heard: list[str]
+    decoded: list[str]
+
+
+def _hits(recorded: Iterable[Recorded], wanted: tuple[str, ...]) -> dict[str, float]:
+    """Shares that are heard rightly, and of how many; empty without recordings."""
+    rows = [[bool(set(names) & set(wanted)) for names in (r.heard, r.decoded)] for r in recorded]
+    if not rows:
+        return {}
+    whole, decoded = (round(float(x), 2) for x in np.mean(rows, 0))
+    return {"recorded": whole, "decoded": decoded, "recordings": len(rows)}
+
+
+def _means(rows: Iterable[dict[str, Any]], **named: str) -> dict[str, float]:
+    """The means of what ``named`` says, of the rows that have it, under its names."""
+    found = {name: [row[key] for row in rows if key in row] for name, key in named.items()}
+    return {name: round(float(np.mean(values)), 3) for name, values in found.items() if values}
+
+
+def phrases(
+    ear: Tagger,
+    make: Callable[[str, int], Audio],
+    seeds: int,
+    most: int = len(EXPECTED),
+    recorded: Sequence[Recorded] = (),
+) -> dict[str, Any]:
+    """The everyday phrases: share of ``seeds`` clips each that are heard rightly, and what was heard in the last.
+
+    ``recorded``: recordings, of which those that a phrase describes are judged beside it.
+    """
+    rows: dict[str, Any] = {}
     for i, (text, wanted) in enumerate(list(EXPECTED.items())[:most]):
         heard = [ear.first(make(text, i + 100 * k)) for k in range(seeds)]
         rows[text] = {"heard": round(float(np.mean([bool(set(f) & set(wanted)) for f in heard])), 2), "last": heard[-1]}
-    return {
-        "phrases": len(rows),
-        "clips_a_phrase": seeds,
-        "share_heard": round(float(np.mean([r["heard"] for r in rows.values()])), 3),
-        "what": rows,
-    }
+        rows[text] |= _hits([r for r in recorded if r.label in MEANT[text]], wanted)
+    shares = _means(rows.values(), share_heard="heard", share_in_recordings="recorded", share_in_decoded="decoded")
+    return {"phrases": len(rows), "clips_a_phrase": seeds, **shares, "what": rows}
 
 
 def by_label(
     ear: Tagger,
     make: Callable[[str, int], Audio],
     say: dict[str, list[str]],
-    recorded: Iterable[tuple[str, Audio]],
+    recorded: Sequence[Recorded],
     seeds: int,
 ) -> dict[str, dict[str, float]]:
-    """For each label, the share of its recordings and of ``seeds`` generated clips that are heard as an accepted class.
+    """For each label, the share of ``seeds`` generated clips, and of its recordings as they are and decoded, that are
+    heard as an accepted class.
 
-    ``say``: label → phrases; ``recorded``: label and sound of each recording. Labels without accepted classes (no
-    class of AudioSet says what they are) are left out.
+    ``say``: label → phrases. Labels without accepted classes (no class of AudioSet says what they are) are left out.
     """
-    real: dict[str, list[bool]] = {}
-    for label, sound in recorded:
-        if label in ACCEPTED:
-            real.setdefault(label, []).append(bool(set(ear.first(sound)) & set(ACCEPTED[label])))
     found = {}
     for label in sorted(ACCEPTED.keys() & say.keys()):
-        made = [bool(set(ear.first(make(say[label][0], 31 * k))) & set(ACCEPTED[label])) for k in range(seeds)]
+        wanted = ACCEPTED[label]
+        made = [bool(set(ear.first(make(say[label][0], 31 * k))) & set(wanted)) for k in range(seeds)]
         found[label] = {"generated": round(float(np.mean(made)), 2)}
-        if label in real:
-            found[label] |= {"recorded": round(float(np.mean(real[label])), 2), "recordings": len(real[label])}
+        found[label] |= _hits([r for r in recorded if r.label == label], wanted)
     return found

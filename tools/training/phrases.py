@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["ACCEPTED", "EXPECTED", "NAMED"]
+__all__ = ["ACCEPTED", "EXPECTED", "MEANT", "NAMED"]
 
 _RAIN = ("Rain", "Raindrop", "Rain on surface")
 _BIRD = ("Bird", "Bird vocalization, bird call, bird song", "Chirp, tweet")
@@ -280,10 +280,59 @@ boat, lake shore: a rowing boat on a lake
 """
 
 
-def _named() -> dict[tuple[str, ...], tuple[str, ...]]:
-    rows = [row.partition(": ") for row in _NAMED.replace("\n  ", " ").strip().splitlines()]
-    return {tuple(labels.split(", ")): tuple(phrases.split("; ")) for labels, _, phrases in rows}
+def _rows(rows: str) -> dict[tuple[str, ...], tuple[str, ...]]:
+    parted = [row.partition(": ") for row in rows.replace("\n  ", " ").strip().splitlines()]
+    return {tuple(labels.split(", ")): tuple(phrases.split("; ")) for labels, _, phrases in parted}
 
 
-NAMED = _named()
+NAMED = _rows(_NAMED)
 """Labels → phrases that name one of them: what the prompt encoder is judged by. None is trained on."""
+
+_MEANT = """\
+rain on roof, heavy rain, rain: a cloudburst over the rooftops
+rain on window, rain: wet weather outside my window
+rain, rain on tent, rain on leaves, drizzle: showers pattering on an umbrella
+heavy rain: monsoon hammering the street
+ocean waves: surf at a sandy bay; breakers rolling in from the Atlantic; the tide coming in
+stream: a creek running through the woods
+stream, river: mountain rivulet over pebbles
+river, waterfall: whitewater rapids
+waterfall: a cascade in a gorge
+birdsong, dawn chorus: nightingales at sunrise; a wood full of warblers
+single bird, birdsong: sparrows in the hedge
+birdsong: feathered singers in an orchard
+owl: an owl somewhere in the dark
+seagulls: gulls above the fishing boats
+cicadas: cicada song in Provence
+summer insects, crickets: grasshoppers on a hot lawn
+summer insects, night insects, crickets: a chirring summer evening full of insects
+frogs: croaking at the pond after dark
+thunder: a thunderclap overhead
+thunder, thunderstorm: storm clouds grumbling over the hills
+thunderstorm: lightning and thunder with a deluge
+fireplace, campfire: logs burning in the grate
+campfire, fireplace: a bonfire spitting sparks
+train interior: railway carriage rattling along
+train passing: an express roaring by
+bees: bees around the lavender
+howling wind, wind: a squall tearing at the cliffs
+wind in trees, wind: foliage stirring in a draught of air
+cat purring: the purring of an old tomcat
+clock: tick tock of grandfather's timepiece
+crowd, restaurant: people nattering in a pub
+restaurant, crowd: hubbub of a cafeteria
+church bells: chapel bells on a Sunday
+refrigerator, air conditioner: the drone of a cooling unit
+engine idle: a motorcar ticking over
+white noise, tape hiss, film static: hiss of an untuned radio
+footsteps on gravel: somebody strolling over shingle
+"""
+
+
+def _by_phrase(rows: str) -> dict[str, tuple[str, ...]]:
+    return {phrase: labels for labels, phrases in _rows(rows).items() for phrase in phrases}
+
+
+MEANT = _by_phrase(_MEANT)
+"""Phrase of :data:`EXPECTED` → labels of the recordings that it describes, by which is told how often a tagger hears
+the right thing in those. Nothing is trained on this either."""
