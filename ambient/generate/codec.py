@@ -35,6 +35,7 @@ from torch.nn import functional
 
 from ambient.generate.bands import BANDS, HOP, RATE, STACK, WINDOW, analyse, band_centres, band_filters, band_widths
 from ambient.generate.tones import REST, Tones, position_phases, ringing, tone_lines
+from ambient.generate.transients import clicks_in, struck
 
 __all__ = [
     "EDGE_LATENTS",
@@ -293,6 +294,8 @@ class AmbienceCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers
             rings = (bands + torch.cat([torch.zeros_like(wider), wider], 1)).reshape_as(power).exp() * ring
             lines = tone_lines(rings, offset.repeat_interleave(REST, -1), phases.flatten(0, 1))
             power = power + torch.log1p(-ring.clamp_max(0.999))
+        noisy, clicks = struck(power.unflatten(0, (batch, 2)), clicks_in(bands[:, :BANDS]), noise, self.to_long)
+        power = noisy.flatten(0, 1)
         if self.config.refined:
             moving = self._flicker(functional.softplus(depth - 3.0), flicker)
             power = power + torch.einsum("ngh,gb->nbh", moving.mean(2), self.groups)
@@ -300,7 +303,7 @@ class AmbienceCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers
         steady = self._steady(power + functional.logsigmoid(-share), white, lines)
         if self.config.refined:
             steady = steady + self._sharp(power + functional.logsigmoid(share), shape, white)
-        mid, side = steady.reshape(batch, 2, -1).unbind(1)
+        mid, side = (steady.reshape(batch, 2, -1) + clicks).unbind(1)
         return torch.stack([mid + side, mid - side], 1)
 
     def _flicker(self, depth: Tensor, flicker: Tensor) -> Tensor:

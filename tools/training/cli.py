@@ -114,8 +114,24 @@ def settings_of(stage: str, file: pathlib.Path | None, single: list[str]) -> dic
         name, equals, value = item.partition("=")
         if not equals or name not in found:
             raise SystemExit(f"--set {item}: NAME=VALUE is expected, NAME one of {', '.join(sorted(found))}")
-        found[name] = yaml.safe_load(value)
+        found[name] = _like(found[name], value, item)
     return found
+
+
+def _like(before: Any, text: str, item: str) -> Any:
+    """What is to take the place of a setting, read from YAML: a number for a number, a list for a list."""
+    try:
+        value = yaml.safe_load(text)
+        if isinstance(before, float):
+            value = float(value)  # of 3e-4, too, which YAML takes for a word
+    except (yaml.YAMLError, TypeError, ValueError):
+        value = None
+    if type(value) is not type(before):
+        kinds = {bool: "true or false", int: "a whole number", float: "a number", list: "a list", str: "a word"}
+        raise SystemExit(
+            f"--set {item}: {kinds.get(type(before), type(before).__name__)} is expected, as in {before!r}"
+        )
+    return value
 
 
 def main(arguments: list[str] | None = None) -> int:

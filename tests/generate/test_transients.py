@@ -1,0 +1,132 @@
+"""Clicks: found where they are and nowhere else, as strong as they were, and the same wherever a clip begins."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from ambient.generate.bands import BANDS, HOP, WINDOW
+from ambient.generate.bundled import _load
+from ambient.generate.catalogue import MODELS
+from ambient.generate.codec import EDGE_LATENTS, FRAME, AmbienceCodec
+from ambient.generate.transients import LOUDEST, clicks_in, struck
+
+TO_BINS = AmbienceCodec(latent_dim=1, hidden=1).to_long
+
+
+@pytest.fixture(scope="module")
+def codec() -> AmbienceCodec:
+    return _load(AmbienceCodec, MODELS / "bundled" / "codec", "cpu")
+
+
+def hiss(frames: int, level: float = 0.01, seed: int = 0) -> Tensor:
+    """White noise of mid and side, ``(2, samples)``."""
+    noise = torch.randn(2, frames * FRAME, generator=torch.Generator().manual_seed(seed)) * level
+    noise[1] *= 0.3
+    return noise
+
+
+def crackling(frames: int, times: list[int], level: float = 0.2) -> Tensor:
+    """Left and right ``(1, 2, samples)``: hiss, and clicks of two milliseconds."""
+    x = hiss(frames, 0.003)
+    fall = torch.exp(-torch.arange(300) / 60)
+    for k, at in enumerate(times):
+        x[0, at : at + 300] += level * fall * torch.randn(300, generator=torch.Generator().manual_seed(k))
+    return torch.stack([x[0] + x[1], x[0] - x[1]])[None]
+
+
+@torch.inference_mode()
+def envelope(codec: AmbienceCodec, x: Tensor) -> Tensor:
+    """Log powers of mid as decoding has them, ``(1, BANDS, hops)``."""
+    return codec.envelope(codec.encode(x).latents)[:, :BANDS]
+
+
+@given(st.integers(0, 1000), st.floats(0.001, 0.2))
+@settings(max_examples=20, deadline=None)
+def test_steady_noise_has_no_clicks(codec: AmbienceCodec, seed: int, level: float) -> None:
+    mid, side = hiss(40, level, seed)
+    bands = envelope(codec, torch.stack([mid + side, mid - side])[None])
+    assert len(clicks_in(bands).item) == 0
+
+
+@given(st.lists(st.integers(3, 76), min_size=1, max_size=12, unique=True), st.integers(0, 479))
+@settings(max_examples=30, deadline=None)
+def test_every_click_is_found_where_it_is(codec: AmbienceCodec, places: list[int], shift: int) -> None:
+    times = [p * 8 * HOP + shift for p in places]  # 40 ms apart at least
+    bands = envelope(codec, crackling(40, times))
+    found = clicks_in(bands)
+    far = (found.hop[:, None] * HOP + HOP // 2 - torch.tensor(times) - 40).abs() / HOP
+    nearest, which = far.min(0)
+    assert float(nearest.max()) <= 1.5
+    assert float(found.strength[which].mean(1).min()) > 0.8
+    energy = bands[0, :, found.hop].exp().mean(0)
+    others = energy[far.min(1).values > 2]  # a projection to few directions has echoes, but faint ones
+    assert float(others.sum()) < 0.1 * float(energy.sum())
+
+
+def test_a_click_is_as_strong_as_its_bump_and_leaves_the_rest() -> None:
+    power = torch.full((1, 2, BANDS, 80), -9.0)
+    power[:, :, :, 40] += 4.0
+    power[:, :, :, 39:42:2] += 2.8
+    noise = torch.randn(1, 2, 80 * HOP, generator=torch.Generator().manual_seed(1))
+    rest, sound = struck(power, clicks_in(power[:, 0]), noise, TO_BINS)
+    torch.testing.assert_close(rest, torch.full_like(rest, -9.0))
+    energy = HOP * float((power.exp() - rest.exp())[0, 0, 40 // 2].sum())  # of each bin
+    assert float(sound[0, 0].square().sum()) == pytest.approx(energy, rel=0.1)
+    begins = (torch.nonzero(sound[0, 0].abs() > 0.1 * sound.abs().max())).min()
+    assert abs(int(begins) - 40.5 * HOP) < HOP
+    assert float(sound[0, 0, : int(begins) - 48].abs().max()) < 0.05 * float(sound.abs().max())
+
+
+def test_where_nothing_clicks_nothing_changes() -> None:
+    power = torch.linspace(-9, -2, 80).expand(2, 2, BANDS, 80)
+    rest, sound = struck(power, clicks_in(power[:, 0]), torch.ones(2, 2, 80 * HOP), TO_BINS)
+    assert torch.equal(rest, power) and not bool(sound.any())
+
+
+def test_bumps_that_reach_into_each_other_are_not_counted_twice() -> None:
+    power = torch.full((1, 2, BANDS, 80), -9.0)
+    for at in (40, 43):
+        power[:, :, :, at] += 4.0
+    noise = torch.randn(1, 2, 80 * HOP, generator=torch.Generator().manual_seed(1))
+    clicks = clicks_in(power[:, 0])
+    assert clicks.hop.tolist() == [40, 43]
+    rest, sound = struck(power, clicks, noise, TO_BINS)
+    energy = HOP * float((power.exp() - rest.exp())[0, 0, 0].sum()) * (WINDOW // 2) * 2 / WINDOW
+    assert float(sound[0, 0].square().sum()) == pytest.approx(energy, rel=0.25)  # they overlap
+
+
+@given(st.floats(-8.0, 12.0), st.integers(0, 100))
+@settings(max_examples=30, deadline=None)
+def test_no_click_is_louder_than_in_recordings(level: float, seed: int) -> None:
+    power = torch.full((1, 2, BANDS, 40), -12.0)
+    power[..., 20] = level
+    noise = torch.randn(1, 2, 40 * HOP, generator=torch.Generator().manual_seed(seed))
+    mid, side = struck(power, clicks_in(power[:, 0]), noise, TO_BINS)[1][0]
+    assert bool(torch.isfinite(mid).all()) and float((mid.abs() + side.abs()).max()) <= LOUDEST * 1.001
+
+
+@torch.inference_mode()
+def test_overlapping_decodes_click_alike(codec: AmbienceCodec) -> None:
+    z = codec.encode(crackling(30, list(range(2000, 110_000, 3_333)))).latents
+    one = codec.decode(z[..., :20], [40 * FRAME], [9]).sample
+    two = codec.decode(z[..., 10:], [50 * FRAME], [9]).sample
+    edge = EDGE_LATENTS * FRAME
+    a, b = one[..., 10 * FRAME + edge : 20 * FRAME - edge], two[..., edge : 10 * FRAME - edge]
+    assert float(a.abs().max()) > 20 * float(a.abs().median())  # there are clicks
+    assert float((a - b).abs().max()) < 1e-4 * max(1.0, float(a.abs().max()))
+
+
+@torch.inference_mode()
+def test_clicks_come_back_at_their_time_and_as_peaked(codec: AmbienceCodec) -> None:
+    times = list(range(9_600, 140_000, 9_600))
+    x = crackling(40, times)
+    y = codec.decode(codec.encode(x).latents, [0], [1]).sample
+    for at in times:
+        around = y[0, :, at - 960 : at + 1440].abs().sum(0)
+        assert abs(int(around.argmax()) - 960) < 300  # 6 ms
+    crest = [float(s.abs().max() / s.square().mean().sqrt()) for s in (x, y)]
+    assert 0.5 < crest[1] / crest[0] < 2.5
