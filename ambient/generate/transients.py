@@ -30,6 +30,8 @@ these did not ring out, 1.4 dB now, and 2 dB too low when all was noise."""
 LOUDEST = 2.0
 """Peak that no click goes beyond: of 254 recordings, levelled to −28 dBFS, four do."""
 TAIL = 5 * DECAY
+LENGTH = 1536
+"""Samples of a click: WINDOW and TAIL, and a size whose transform is quick."""
 LEAD = 16
 """Samples for what a delay by parts of a sample rings ahead."""
 _HALF = SPAN // 2
@@ -111,10 +113,10 @@ def struck(power: Tensor, clicks: Clicks, noise: Tensor, to_bins: Tensor) -> tup
     excess = (found.exp() - ground.exp()).clamp_min(0) * parts
     tail = torch.nn.functional.pad(noise, (0, TAIL))[item[:, None], :, hop[:, None] * HOP + torch.arange(TAIL).to(hop)]
     pulses, begins = _pulses(excess, strength, hop, tail, to_bins)
-    out = power.new_zeros(batch, 2, LEAD + noise.shape[2] + 2 * WINDOW + SPAN * HOP)
+    out = power.new_zeros(batch, 2, LEAD + noise.shape[2] + LENGTH + (SPAN + 1) * HOP)
     at = (begins + LEAD).clamp_min(0)[:, None] + torch.arange(pulses.shape[-1], device=power.device)
-    for side in (0, 1):
-        out[:, side].index_put_((item[:, None].expand_as(at), at), pulses[:, side], accumulate=True)
+    rows = (2 * item[:, None] + torch.arange(2).to(item))[..., None] * out.shape[-1] + at[:, None]
+    out.view(-1).index_add_(0, rows.flatten(), pulses.flatten())
     less = around[item[:, None], :, hop[:, None] + near + _HALF].permute(0, 2, 1)[:, None] * (found - ground)
     kept = inside.bool()
     rows, columns = item[:, None].expand_as(kept)[kept], (hop[:, None] + near)[kept]
@@ -124,7 +126,7 @@ def struck(power: Tensor, clicks: Clicks, noise: Tensor, to_bins: Tensor) -> tup
 
 
 def _pulses(excess: Tensor, strength: Tensor, hop: Tensor, tail: Tensor, to_bins: Tensor) -> tuple[Tensor, Tensor]:
-    """Sound ``(clicks, 2, WINDOW + TAIL)`` of clicks, and the sample that each begins at, ``(clicks,)``.
+    """Sound ``(clicks, 2, LENGTH)`` of clicks, and the sample that each begins at, ``(clicks,)``.
 
     ``excess``: power densities above the ground, ``(clicks, 2, BANDS, SPAN)``; ``tail``: noise ``(clicks, TAIL, 2)``.
     """
@@ -138,16 +140,15 @@ def _pulses(excess: Tensor, strength: Tensor, hop: Tensor, tail: Tensor, to_bins
     fold = torch.zeros(WINDOW, device=excess.device)  # of the cepstrum, to minimum phase (Oppenheim and Schafer)
     fold[0] = fold[WINDOW // 2] = 1.0
     fold[1 : WINDOW // 2] = 2.0
-    spectrum = torch.exp(torch.fft.rfft(torch.fft.irfft(logs, n=WINDOW) * fold))
+    phase = torch.fft.rfft(torch.fft.irfft(logs, n=WINDOW) * fold).imag
     turn = -2 * torch.pi / WINDOW * torch.arange(WINDOW // 2 + 1, device=excess.device)
-    delay = torch.polar(torch.ones_like(turn), turn * (after - whole + LEAD)[:, None])
-    pulses = torch.fft.irfft(spectrum * delay[:, None], n=WINDOW)
+    phase = phase + turn * (after - whole + LEAD)[:, None, None]
+    pulses = torch.fft.irfft(torch.polar(logs.exp(), phase), n=WINDOW)
     # from one place, left or right of the middle; backwards, as the same noise sounds around it
     rings = tail[..., 0].flip(-1) * torch.exp(torch.arange(TAIL, device=excess.device) / -DECAY)
     rings = rings / rings.square().sum(-1, keepdim=True).sqrt().clamp_min(1e-9)
     place = torch.where(tail[:, 0] < 0, -1.0, 1.0)[..., None]
-    length = WINDOW + TAIL
-    ringing = torch.fft.rfft(pulses, n=length) * torch.fft.rfft(rings, n=length)[:, None]
-    sound = torch.fft.irfft(ringing, n=length)
+    ringing = torch.fft.rfft(pulses, n=LENGTH) * torch.fft.rfft(rings, n=LENGTH)[:, None]
+    sound = torch.fft.irfft(ringing, n=LENGTH)
     peak = sound.abs().sum(1, keepdim=True).amax(-1, keepdim=True).clamp_min(LOUDEST)
     return sound * (place * LOUDEST / peak), hop * HOP + whole.long() - LEAD

@@ -63,8 +63,8 @@ def test_every_click_is_found_where_it_is(codec: AmbienceCodec, places: list[int
     assert float(nearest.max()) <= 1.5
     assert float(found.strength[which].mean(1).min()) > 0.8
     energy = bands[0, :, found.hop].exp().mean(0)
-    others = energy[far.min(1).values > 2]  # a projection to few directions has echoes, but faint ones
-    assert float(others.sum()) < 0.1 * float(energy.sum())
+    others = energy[far.min(1).values > 2]  # a projection to few directions has echoes, 30 ms before and behind
+    assert not len(others) or float(others.max()) < 0.2 * float(energy[which].max())
 
 
 def test_a_click_is_as_strong_as_its_bump_and_leaves_the_rest() -> None:
