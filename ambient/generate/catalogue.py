@@ -19,8 +19,9 @@ MODELS = pathlib.Path(__file__).resolve().parent.parent / "models"
 _PIPELINE = "AmbiencePipeline"
 _LATENT_FRAMES = (240, 24_000)
 """Frames of the engine clock that a latent frame may last: 5 ms to half a second."""
-_PROBE = 65_536
-"""Bytes at both ends of a weight file that enter the fingerprint: enough to tell two trainings apart, at once."""
+_PROBE, _PROBES = 4096, 1024
+"""Bytes, and at how many places of a weight file, that enter the fingerprint: at once, and enough to tell two trainings
+apart, of one part too."""
 
 
 def known_models() -> list[ModelInfo]:
@@ -131,14 +132,14 @@ def _describe_ours(name: str, folder: pathlib.Path, index: dict[str, Any]) -> Mo
 
 
 def _fingerprint(folder: pathlib.Path) -> str:
-    """Of every weight file its name, length and both ends."""
+    """Of every weight file its name, length and probes from end to end."""
     digest = hashlib.blake2b((folder / "model_index.json").read_bytes(), digest_size=12)
     weights = [p for p in folder.rglob("*") if p.suffix in (".safetensors", ".bin")]
     for path in [*sorted(folder.glob("scheduler/*.json")), *sorted(weights)]:
         size = path.stat().st_size
         digest.update(f"{path.relative_to(folder).as_posix()} {size} ".encode())
         with path.open("rb") as file:
-            digest.update(file.read(_PROBE))
-            file.seek(max(0, size - _PROBE))
-            digest.update(file.read(_PROBE))
+            for k in range(_PROBES):
+                file.seek(max(0, size - _PROBE) * k // (_PROBES - 1))
+                digest.update(file.read(_PROBE))
     return digest.hexdigest()

@@ -28,10 +28,31 @@ def test_a_copy_elsewhere_has_the_same_fingerprint_until_it_changes(tmp_path: pa
     shutil.copytree(MODELS / "bundled", copy)
     assert describe(str(copy)).fingerprint == describe("bundled").fingerprint
     weights = copy / "codec" / "diffusion_pytorch_model.safetensors"
-    raw = bytearray(weights.read_bytes())
+    kept = weights.read_bytes()
+    raw = bytearray(kept)
     raw[-1] ^= 1
     weights.write_bytes(raw)
     assert describe(str(copy)).fingerprint != describe("bundled").fingerprint
+    weights.write_bytes(kept)
+    assert describe(str(copy)).fingerprint == describe("bundled").fingerprint
+
+
+def test_one_layer_trained_anew_is_another_model(tmp_path: pathlib.Path) -> None:
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    copy = tmp_path / "mine"
+    shutil.copytree(MODELS / "bundled", copy)
+    for part, layer in (
+        ("codec", "refiner.layers.1.weight"),
+        ("transformer", "transformer_blocks.3.cross_attn.to_kv.weight"),
+    ):
+        weights = copy / part / "diffusion_pytorch_model.safetensors"
+        before, tensors = describe(str(copy)).fingerprint, load_file(weights)
+        tensors[layer] *= 1.01
+        save_file(tensors, weights)
+        assert describe(str(copy)).fingerprint != before, part
 
 
 def test_unknown_models_say_what_there_is(tmp_path: pathlib.Path) -> None:
