@@ -178,6 +178,7 @@ def test_help_and_unknown_settings() -> None:
         settings_of("diffusion", None, ["nosuch=1"])
     assert settings_of("diffusion", None, ["depth=3"])["depth"] == 3
     assert settings_of("diffusion", None, ["learning_rate=3e-4", "lengths=[24]"])["learning_rate"] == 3e-4
-    for wrong in ("depth=deep", "depth=2.5", "learning_rate=fast", "lengths=24", "bf16=3", "depth=[", "depth="):
+    wrong = "depth=deep depth=2.5 depth= depth=[ learning_rate=fast learning_rate=true lengths=24 bf16=3"
+    for item in wrong.split():
         with pytest.raises(SystemExit, match="is expected, as in"):
-            settings_of("diffusion", None, [wrong])
+            settings_of("diffusion", None, [item])

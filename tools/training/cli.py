@@ -122,7 +122,7 @@ def _like(before: Any, text: str, item: str) -> Any:
     """What is to take the place of a setting, read from YAML: a number for a number, a list for a list."""
     try:
         value = yaml.safe_load(text)
-        if isinstance(before, float):
+        if isinstance(before, float) and not isinstance(value, bool):
             value = float(value)  # of 3e-4, too, which YAML takes for a word
     except (yaml.YAMLError, TypeError, ValueError):
         value = None
