@@ -10,10 +10,12 @@ three speeds, by itself or together with all others (McDermott and Simoncelli 20
 
 What rings (bells, hoots, hums) would be breathy as noise. A second small network tells how much of every band is a tone
 and where in the band it lies; that share is sounded by a bank of oscillators instead of noise (sinusoids plus noise,
-after Serra and Smith 1990).
+after Serra and Smith 1990). The same network tells what calls, in tones that glide (birds, wolves, gulls): these are
+tracks of partials, whose glides the latents hardly tell, and which are drawn (:mod:`ambient.generate.calls`).
 
 Noise and the phases of the oscillators depend on a seed and the absolute position on the timeline only: two decodes of
-the same latents coincide sample for sample, except within ``EDGE_LATENTS`` of either end of a clip.
+the same latents coincide sample for sample, except within ``EDGE_LATENTS`` of either end of a clip, and except for a
+call that goes on where a clip begins: its phase follows from its beginning.
 
 What analysis sees of noise flickers by chance, and synthesis draws that chance anew: a waterfall would flicker twice.
 So encoding takes out of the latents what is no more than the flicker of noise that is perfectly steady.
@@ -34,7 +36,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ambient.generate.bands import BANDS, HOP, RATE, STACK, WINDOW, analyse, band_centres, band_filters, band_widths
-from ambient.generate.tones import REST, Tones, position_phases, ringing, tone_lines
+from ambient.generate.calls import sung
+from ambient.generate.tones import REST, ROWS, Tones, position_phases, ringing, tone_lines
 from ambient.generate.transients import clicks_in, struck
 
 __all__ = [
@@ -55,6 +58,9 @@ EDGE_LATENTS = 2
 SHORT = 192
 SHORT_HOP = 48
 SLOTS = HOP // SHORT_HOP
+STEEP, LIKELY = 2.0, 1.0
+"""What probably calls does so wholly, and what hardly does not at all: a whistle with half of its power in noise is a
+breath."""
 GROUPS = 24
 """Band groups that share a shape in time within a hop."""
 SPEEDS = (1, 4, 9)
@@ -189,16 +195,18 @@ class AmbienceCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers
         hidden: int = 160,
         refined: bool = True,
         tones: bool = False,
+        calls: bool = False,
         chance: Sequence[float] = (),
     ) -> None:
-        """``chance``: see :func:`steadied`; without it, latents are as they are."""
+        """``tones``: what rings steadily is sounded as such; ``calls``: and what glides. ``chance``: see
+        :func:`steadied`; without it, latents are as they are."""
         super().__init__()
         width = STACK * 2 * BANDS
         self.mean = nn.Parameter(torch.zeros(width), requires_grad=False)
         self.encoder = nn.Parameter(torch.zeros(width, latent_dim), requires_grad=False)
         self.decoder = nn.Parameter(torch.zeros(latent_dim, width), requires_grad=False)
         self.refiner = _Refiner(latent_dim, hidden)
-        self.tonal = Tones(latent_dim) if tones else None
+        self.tonal = Tones(latent_dim, calls=calls) if tones else None
         self.register_buffer("filters", band_filters(), persistent=False)
         self.register_buffer("to_long", _interpolation(WINDOW // 2 + 1, WINDOW), persistent=False)
         self.register_buffer("to_short", _interpolation(SHORT // 2 + 1, SHORT), persistent=False)
@@ -285,14 +293,19 @@ class AmbienceCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers
         share = (share.reshape(batch, 2, BANDS, hops) + self.lean[:, None]).reshape(batch * 2, BANDS, hops)
         shape = shape.reshape(batch * 2, GROUPS, SLOTS, hops)
         shape = shape - torch.logsumexp(shape, 2, keepdim=True) + np.log(SLOTS)  # mean power in the hop stays
-        white, lines = noise.reshape(batch * 2, -1), None
+        white, lines, calls = noise.reshape(batch * 2, -1), None, torch.zeros(())
         if self.tonal is not None and phases is not None:
-            logits, offset = (x.flatten(0, 1) for x in self.tonal(bands, latents))
-            ring = ringing(logits)
+            found = self.tonal(bands, latents, _drawn(noise))
+            ring = ringing(found.share).flatten(0, 1)
             # what the refiner adds to a peak makes up for noise that fills its band badly; but the width is as it says
             wider = change[:, BANDS:] - change[:, :BANDS]
             rings = (bands + torch.cat([torch.zeros_like(wider), wider], 1)).reshape_as(power).exp() * ring
-            lines = tone_lines(rings, offset.repeat_interleave(REST, -1), phases.flatten(0, 1))
+            lines = tone_lines(rings, found.offset.flatten(0, 1).repeat_interleave(REST, -1), phases.flatten(0, 1))
+            if found.call is not None and found.place is not None:
+                call = ringing(STEEP * found.call + LIKELY).flatten(0, 1) * (1 - ring)
+                energy = (power.exp() * call).unflatten(0, (batch, 2))
+                calls = sung(energy, functional.interpolate(found.place, hops, mode="linear"), phases)
+                ring = ring + call
             power = power + torch.log1p(-ring.clamp_max(0.999))
         noisy, clicks = struck(power.unflatten(0, (batch, 2)), clicks_in(bands[:, :BANDS]), noise, self.to_long)
         power = noisy.flatten(0, 1)
@@ -303,7 +316,7 @@ class AmbienceCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers
         steady = self._steady(power + functional.logsigmoid(-share), white, lines)
         if self.config.refined:
             steady = steady + self._sharp(power + functional.logsigmoid(share), shape, white)
-        mid, side = (steady.reshape(batch, 2, -1) + clicks).unbind(1)
+        mid, side = (steady.reshape(batch, 2, -1) + clicks + calls).unbind(1)
         return torch.stack([mid + side, mid - side], 1)
 
     def _flicker(self, depth: Tensor, flicker: Tensor) -> Tensor:
@@ -332,6 +345,15 @@ class AmbienceCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers
 
         # a stream of noise unlike the long window's, or the two would add up in phase
         return _filtered(-white.roll(FRAME // 2 + 7, 1), SHORT, SHORT_HOP, gain)
+
+
+def _drawn(noise: Tensor) -> Tensor:
+    """From white noise ``(batch, 2, samples)`` as much as draws calls, ``(batch, DRAWN, ROWS, steps)``, unit variance;
+    like it the same at the same position."""
+    length = REST * HOP // ROWS
+    few = noise.reshape(*noise.shape[:2], -1, ROWS, length).mean(-1)
+    drawn: Tensor = few.transpose(2, 3) * float(length) ** 0.5
+    return drawn
 
 
 def _filtered(

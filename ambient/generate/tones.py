@@ -10,6 +10,7 @@ Depalle's inverse-FFT synthesis, AES 93, 1992.)
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from torch.nn import functional
 
 from ambient.generate.bands import BANDS, HOP, RATE, STACK, WINDOW, band_centres, band_widths
 
-__all__ = ["LINES", "REST", "Tones", "position_phases", "ringing", "tone_lines"]
+__all__ = ["DRAWN", "LINES", "REST", "ROWS", "Rings", "Tones", "position_phases", "ringing", "strongest", "tone_lines"]
 
 FINE = 8
 """Oscillators for each bin of the window."""
@@ -33,6 +34,8 @@ SURE = 0.1
 """What rings less than this is noise."""
 FAINT = 1e-5
 """Tones weaker than this share of all that ring at the moment are left out."""
+DRAWN, ROWS = 2, 8
+"""Channels of noise by which calls are drawn, and ranges of pitch for which it is drawn apart."""
 NEAR = 2
 """Bands on either side into which a tone leaks: the strongest says where it lies."""
 
@@ -45,43 +48,70 @@ def position_phases(noise_seed: int, first_sample: int) -> NDArray[np.float32]:
     return ((drawn + turned) % LINES * (2 * np.pi / LINES)).astype(np.float32)
 
 
+@dataclass(frozen=True)
+class Rings:
+    """What rings: logits of the share of each band, and the place of its tone in band widths from its centre, −1 to 1,
+    both ``(batch, 2, BANDS, steps)``.
+
+    What calls, or None: logits of the shares, of the same shape, and where each band's tone lies, bands from its own,
+    ``(batch, BANDS, steps)``."""
+
+    share: Tensor
+    offset: Tensor
+    call: Tensor | None = None
+    place: Tensor | None = None
+
+
 class Tones(nn.Module):
     """Log band powers in, the share of each band that rings and the place of the tone in it out.
+
+    Of calls, tones that glide, the latents tell little but where they are: how they glide is drawn, by noise.
 
     Convolutions over bands and time: what makes a tone looks alike at every pitch. What kind of sound it is comes from
     the latents. Begins with nothing ringing.
     """
 
-    def __init__(self, latent_dim: int, hidden: int = 20, context: int = 4) -> None:
+    def __init__(self, latent_dim: int, hidden: int = 20, context: int = 4, calls: bool = False) -> None:
         super().__init__()
+        self.calls = calls
+        drawn, wide = (DRAWN, (2, 4)) if calls else (0, (1, 1))
+        if calls:
+            self.kind = nn.Conv1d(latent_dim, latent_dim, 1)
         self.context = nn.Conv1d(latent_dim, context * BANDS, 1)
+        # a call may fill many bands, and is told from noise by what lies beside them
         self.layers = nn.ModuleList(
             [
-                nn.Conv2d(2 + context + 1, hidden, (5, 3), padding=(2, 1)),
-                nn.Conv2d(hidden, hidden, (5, 3), padding=(2, 2), dilation=(1, 2)),
-                nn.Conv2d(hidden, hidden, (3, 3), padding=(1, 2), dilation=(1, 2)),
+                nn.Conv2d(2 + context + 1 + drawn, hidden, (5, 3), padding=(2, 1)),
+                nn.Conv2d(hidden, hidden, (5, 3), padding=(2 * wide[0], 2), dilation=(wide[0], 2)),
+                nn.Conv2d(hidden, hidden, (3, 3), padding=(wide[1], 2), dilation=(wide[1], 2)),
             ]
         )
-        self.out = nn.Conv2d(hidden, 4, 1)
+        quiet = [-4.0, -4.0, 0.0, 0.0] + [-4.0, -4.0, 0.0] * calls
+        self.out = nn.Conv2d(hidden, len(quiet), 1)
         nn.init.zeros_(self.out.weight)
-        self.out.bias = nn.Parameter(torch.tensor([-4.0, -4.0, 0.0, 0.0]))
+        self.out.bias = nn.Parameter(torch.tensor(quiet))
         self.place: Tensor
         self.register_buffer("place", torch.linspace(-1, 1, BANDS)[None, None, :, None], persistent=False)
 
-    def forward(self, bands: Tensor, latents: Tensor) -> tuple[Tensor, Tensor]:
-        """``bands`` ``(batch, 2 * BANDS, hops)`` and ``latents`` ``(batch, latent_dim, hops / STACK)`` to logits of the
-        shares and offsets in band widths, −1 to 1, both ``(batch, 2, BANDS, hops / REST)``."""
+    def forward(self, bands: Tensor, latents: Tensor, noise: Tensor | None = None) -> Rings:
+        """``bands`` ``(batch, 2 * BANDS, hops)``, ``latents`` ``(batch, latent_dim, hops / STACK)``, and for calls
+        ``noise`` of unit variance, ``(batch, DRAWN, ROWS, hops / REST)``."""
         batch, steps = len(bands), bands.shape[2] // REST
         powers = functional.avg_pool1d(bands, REST).reshape(batch, 2, BANDS, steps)
-        kind = self.context(latents).repeat_interleave(STACK // REST, 2).reshape(batch, -1, BANDS, steps)
-        x = torch.cat([(powers + 8.0) / 4.0, kind, self.place.expand(batch, 1, BANDS, steps)], 1)
+        kind = latents + functional.silu(self.kind(latents)) if self.calls else latents
+        kind = self.context(kind).repeat_interleave(STACK // REST, 2).reshape(batch, -1, BANDS, steps)
+        x = [(powers + 8.0) / 4.0, kind, self.place.expand(batch, 1, BANDS, steps)]
+        if self.calls:
+            noise = bands.new_zeros(batch, DRAWN, ROWS, steps) if noise is None else noise
+            x.append(functional.interpolate(noise, (BANDS, steps), mode="bilinear", align_corners=True))
         # as processors like it best: a third faster
-        x = functional.silu(self.layers[0](x.contiguous(memory_format=torch.channels_last)), inplace=True)
+        y = functional.silu(self.layers[0](torch.cat(x, 1).contiguous(memory_format=torch.channels_last)), inplace=True)
         for layer in self.layers[1:]:
-            x = x + functional.silu(layer(x), inplace=True)
+            y = y + functional.silu(layer(y), inplace=True)
         # as a product of matrices, which of so few channels is faster than a convolution
-        y = functional.linear(x.permute(0, 2, 3, 1), self.out.weight[:, :, 0, 0], self.out.bias).permute(0, 3, 1, 2)
-        return y[:, :2], torch.tanh(y[:, 2:])
+        y = functional.linear(y.permute(0, 2, 3, 1), self.out.weight[:, :, 0, 0], self.out.bias).permute(0, 3, 1, 2)
+        offset = torch.tanh(y[:, 2:4])
+        return Rings(y[:, :2], offset, y[:, 4:6], y[:, 6]) if self.calls else Rings(y[:, :2], offset)
 
 
 def ringing(logits: Tensor) -> Tensor:
@@ -101,7 +131,7 @@ def tone_lines(power: Tensor, offset: Tensor, phases: Tensor) -> Callable[[int, 
         return None
     widths = torch.from_numpy(band_widths()).to(power)
     energy = power * widths[:, None]
-    where = _strongest(energy)
+    where = strongest(energy)
     gathered = torch.zeros_like(energy).scatter_add_(1, where, energy)
     heard = gathered > FAINT * gathered.sum(1, keepdim=True).clamp_min(1e-9)
     centres = torch.from_numpy(band_centres()[1:-1] * (LINES / RATE)).to(power)
@@ -130,7 +160,7 @@ def tone_lines(power: Tensor, offset: Tensor, phases: Tensor) -> Callable[[int, 
     return frames
 
 
-def _strongest(energy: Tensor) -> Tensor:
+def strongest(energy: Tensor) -> Tensor:
     """For every band the strongest within NEAR of it, ``(N, BANDS, hops)``."""
     around = functional.pad(energy, (0, 0, NEAR, NEAR), value=-1.0)
     most = around[:, :BANDS]

@@ -13,13 +13,15 @@ import json
 import math
 import pathlib
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
+from scipy.signal import resample_poly
 from torch import Tensor
 
-from ambient.generate.bands import RATE, STACK
+from ambient.generate.bands import HOP, RATE, STACK
 from ambient.generate.codec import FRAME, GROUPS, SLOTS, SPEEDS, AmbienceCodec, smooth_flicker
 from tools.training.features import save_linear, sound_of
 
@@ -108,6 +110,7 @@ class Sounds:
             if number % 50 == 0:
                 print(f"{number + 1}/{len(entries)} {e['file']}", flush=True)
             most = int(min(e["hops"] / 200, 40) * min(1.0, share)) * RATE
+            most = min(most, (e["hops"] - e["held_hops"]) * HOP)
             x = sound_of(e, root)[: most // FRAME * FRAME]
             if len(x) >= 24 * FRAME:
                 labels.setdefault(e["label"], []).append(
@@ -127,10 +130,25 @@ class Sounds:
             out.append(self._cut(options[int(self.rng.integers(len(options)))], latents, self.rng))
         return torch.from_numpy(np.stack(out))
 
-    def validation(self, latents: int) -> Tensor:
-        """The same held-out stretches every time."""
+    def cuts(self, latents: int) -> Iterator[Tensor]:
+        """Stretches ``(1, 2, latents * FRAME)`` without end, every recording as often as any other, two in three of
+        them slower and lower or faster and higher by a fourth."""
+        options = [x for label in self.labels for x in self.train[label]]
+        while True:
+            x = options[int(self.rng.integers(len(options)))]
+            up, down = ((1, 1), (5, 4), (4, 5))[int(self.rng.integers(3))]
+            wide = -(-latents * down // up)
+            if len(x) < wide * FRAME:
+                up, down, wide = 1, 1, latents
+            cut = self._cut(x, wide, self.rng)
+            if up != down:
+                cut = resample_poly(cut, up, down, axis=1).astype(np.float32)[:, : latents * FRAME]
+            yield torch.from_numpy(np.ascontiguousarray(cut)[None])
+
+    def validation(self, latents: int, each: int = 1) -> Tensor:
+        """The same held-out stretches every time, so many of each recording."""
         rng = np.random.default_rng(0)
-        return torch.from_numpy(np.stack([self._cut(x, latents, rng) for x in self.held[:24]]))
+        return torch.from_numpy(np.stack([self._cut(x, latents, rng) for x in self.held[:24] for _ in range(each)]))
 
     @staticmethod
     def _cut(x: np.ndarray, latents: int, rng: np.random.Generator) -> np.ndarray:

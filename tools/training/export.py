@@ -18,6 +18,7 @@ from ambient.generate.codec import EDGE_LATENTS, AmbienceCodec
 from ambient.generate.prompt import PromptEncoder
 from tools.training.codec import linear
 from tools.training.diffusion import TEXT_DIM, Sampler, build
+from tools.training.tones import knows_calls
 
 
 def export(work: pathlib.Path, out: pathlib.Path, settings: dict[str, Any]) -> int:
@@ -35,14 +36,19 @@ def export(work: pathlib.Path, out: pathlib.Path, settings: dict[str, Any]) -> i
             about |= {"steps": steps, "min_steps": min(steps, about["min_steps"]), "guidance": 1.0}
             about[counted] = few["step"]
     refined = torch.load(work / "codec.pt", weights_only=False, map_location="cpu")
-    rings = work / "tones.pt"
+    tonal = {}
+    if (work / "tones.pt").exists():
+        tonal = torch.load(work / "tones.pt", weights_only=False, map_location="cpu")["best"]
     codec = AmbienceCodec(
-        latent_dim=refined["settings"]["latent_dim"], hidden=refined["settings"]["hidden"], tones=rings.exists()
+        latent_dim=refined["settings"]["latent_dim"],
+        hidden=refined["settings"]["hidden"],
+        tones=bool(tonal),
+        calls=bool(tonal) and knows_calls(tonal),
     )
     linear(codec, work)
     codec.refiner.load_state_dict(refined["best"])
     if codec.tonal is not None:
-        codec.tonal.load_state_dict(torch.load(rings, weights_only=False, map_location="cpu")["best"])
+        codec.tonal.load_state_dict(tonal)
     usual = usual_latents(work, trained["settings"], clips)
     read = read_encoder(work)
     config = {k: v for k, v in read["config"].items() if not k.startswith("_")}

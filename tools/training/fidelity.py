@@ -15,16 +15,21 @@ import torch
 from numpy.typing import NDArray
 from scipy.signal import find_peaks, stft
 
+from ambient.generate.bands import BANDS, HOP, analyse, band_centres, band_filters, band_widths
 from ambient.generate.codec import FRAME, AmbienceCodec
+from ambient.generate.tones import REST
 from ambient.messages import RATE, Audio
 from tools.training.hearing import jensen_shannon
+from tools.training.tones import call_goals
 
-__all__ = ["compare", "decoded", "mel_distance", "onset_agreement", "width_db"]
+__all__ = ["calling", "compare", "decoded", "mel_distance", "onset_agreement", "width_db"]
 
 _SIZES = (512, 1024, 2048, 4096)
 _MELS = 64
 _TOLERANCE = 3
 """Hops of 5.3 ms by which an onset may be off."""
+_CALLS, _EVENTS = 0.3, 0.05
+"""Shares, see :func:`calling`, from which a recording is one of calls."""
 
 Power = NDArray[np.float64]
 
@@ -77,6 +82,19 @@ def onset_agreement(a: Audio, b: Audio) -> tuple[float, int]:
     return float(2 * recall * precision / max(1e-9, recall + precision)), len(ours)
 
 
+def calling(x: Audio) -> tuple[float, float]:
+    """Share of the power of what stands out, above 900 Hz and 9 dB over the median of its band, that is a gliding tone
+    (see :func:`tools.training.tones.call_goals`); and the share of all power that stands out so."""
+    whole = torch.from_numpy(x[: len(x) // (REST * HOP) * REST * HOP].mean(1, keepdims=True).T.copy())
+    pair, filters = torch.stack([whole, 0 * whole], 1), band_filters()
+    share = call_goals(pair, filters, torch.zeros(1, 2, BANDS, whole.shape[1] // HOP // REST))[0][0, 0]
+    power = analyse(whole, filters)[0].T.exp() * torch.from_numpy(band_widths())[:, None]
+    power = power.unflatten(1, (-1, REST)).mean(2)
+    high = torch.from_numpy(band_centres()[1:-1] > 900)[:, None]
+    loud = power * high * (power > 8 * power.median(1, keepdim=True).values)
+    return float((share * loud).sum() / loud.sum().clamp_min(1e-12)), float(loud.sum() / power.sum().clamp_min(1e-12))
+
+
 def width_db(x: Audio) -> float:
     """Power of side over mid, decibels, not below −60."""
     mid, side = (np.square(x[:, 0] + s * x[:, 1], dtype=np.float64).mean() for s in (1, -1))
@@ -115,12 +133,14 @@ def compare(
         }
         if onsets >= 5:
             row["onsets_f"] = agreement
+        if (calls := calling(x[: 10 * RATE]))[0] > _CALLS and calls[1] > _EVENTS:
+            row |= {"calls": calls[0], "calls_decoded": calling(y[: 10 * RATE])[0]}
         if hear is not None:
             row["tagger_js"] = jensen_shannon(hear(x), hear(y))
         rows.append(row)
 
     def means(of: list[dict[str, Any]]) -> dict[str, float]:
-        keys = ("mel_db", "mel_db_of_other_noise", "width_error_db", "onsets_f", "tagger_js")
+        keys = ("mel_db", "mel_db_of_other_noise", "width_error_db", "onsets_f", "calls", "calls_decoded", "tagger_js")
         found = {k: [r[k] for r in of if k in r] for k in keys}
         return {"stretches": len(of)} | {k: round(float(np.mean(v)), 2) for k, v in found.items() if v}
 

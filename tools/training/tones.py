@@ -1,16 +1,21 @@
-"""``tones``: the network that tells the decoder what rings, trained by what rings in the recordings.
+"""``tones``: the network that tells the decoder what rings and what calls, trained by what does in the recordings.
 
 A tone keeps its phase: spectra 20 ms apart, almost a window, agree in how far it has turned, those of noise do not.
-The coherence over an eighth of a second is the share of a band that rings, the angle is its frequency.
+The coherence over an eighth of a second is the share of a band that rings, the angle is its frequency. A call glides,
+and is found in spectra that glide along.
 """
 
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import math
 import pathlib
 import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,12 +23,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ambient.generate.bands import BANDS, HOP, RATE, STACK, WINDOW, band_centres
+from ambient.generate.bands import BANDS, HOP, RATE, STACK, WINDOW, band_centres, band_widths
+from ambient.generate.calls import REACH
 from ambient.generate.codec import AmbienceCodec
-from ambient.generate.tones import REST, Tones
+from ambient.generate.tones import DRAWN, REST, ROWS, Tones
 from tools.training.codec import Sounds, linear
 
-__all__ = ["goals", "loss_of", "train"]
+__all__ = ["Lessons", "call_goals", "goals", "knows_calls", "lessons", "loss_of", "missed", "train"]
 
 LAG = 4
 """Hops between spectra that are compared: 20 ms."""
@@ -31,6 +37,16 @@ MEAN = 25
 """Hops over which they are."""
 NOISY, SURE = 0.5, 0.9
 """Coherence of what is noise (seldom more, of so few independent spectra), and of what is a tone."""
+RATES = np.linspace(-96e3, 96e3, 13)
+"""Glides, Hz a second, that spectra are taken of: what glides is a line in one of them."""
+AROUND = 8
+"""Bins on either side of a line that should be empty."""
+MIXED, PURE = 0.6, 0.85
+"""Share of the power around a line that lies in it, of noise (seldom more) and of a tone."""
+LOWEST = 500.0
+"""Hz below which nothing calls: partials would lie within :data:`AROUND`."""
+PASSAGE = 5
+"""Steps of 20 ms over which a drawn track is compared with the recorded one."""
 
 
 def goals(mid_side: Tensor, filters: Tensor) -> tuple[Tensor, Tensor]:
@@ -74,47 +90,200 @@ def _nearest(angle: Tensor, lag: int, about: Tensor) -> Tensor:
     return hz + torch.round((about - hz) / turn) * turn
 
 
+def call_goals(mid_side: Tensor, filters: Tensor, rings: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Sound ``(batch, 2, samples)`` to the share of each band that calls, 0 to 1, ``(batch, 2, BANDS, steps)``; the
+    place of its tone, bands from its own, ``(batch, BANDS, steps)``; and how much that matters, of the same shape.
+
+    A tone that glides is a line in the spectrum of what is turned against its glide (Kepesi and Weruaga, "Adaptive
+    chirp-based time-frequency analysis of speech signals", Speech Communication 48, 2006). ``rings``: the shares that
+    ring steadily, see :func:`goals`, which do not call.
+    """
+    batch = mid_side.shape[0]
+    left = WINDOW // 2 - HOP // 2
+    window = torch.hann_window(WINDOW)
+    frames = functional.pad(mid_side.flatten(0, 1), (left, WINDOW - HOP - left)).unfold(-1, WINDOW, HOP) * window
+    plain = torch.fft.rfft(frames).abs().square()
+    shape = plain.shape
+    t = (np.arange(WINDOW) - (WINDOW - 1) / 2) / RATE
+    pure, line = torch.zeros(shape), torch.zeros(shape)
+    for rate in RATES:
+        turn = torch.from_numpy(np.exp(-1j * math.pi * rate * t**2)).to(torch.complex64)
+        power = torch.fft.fft(frames * turn)[..., : WINDOW // 2 + 1].abs().square().flatten(0, 1)[:, None]
+        three, near = (functional.avg_pool1d(power, 2 * n + 1, 1, n) * (2 * n + 1) for n in (1, AROUND))
+        tops = functional.max_pool1d(three, 2 * AROUND + 1, 1, AROUND) <= three
+        found, at = functional.max_pool1d(
+            three / near.clamp_min(1e-20) * tops, 2 * AROUND + 1, 1, AROUND, return_indices=True
+        )
+        found, at = found.reshape(shape), at.reshape(shape)
+        better = found > pure
+        pure = torch.where(better, found, pure)
+        around = [power.reshape(shape).gather(-1, (at + by).clamp(0, shape[-1] - 1)) for by in (-1, 0, 1)]
+        fine = at + (around[2] - around[0]) / (around[0] + around[1] + around[2]).clamp_min(1e-20)
+        line = torch.where(better, fine, line)
+    centres = band_centres()[1:-1]
+    middle = torch.from_numpy(np.rint(centres * WINDOW / RATE).astype(int))
+    share = ((pure[..., middle] - MIXED) / (PURE - MIXED)).clamp(0, 1) * torch.from_numpy(centres > LOWEST)
+    at = torch.from_numpy(np.interp(line[..., middle].numpy() * RATE / WINDOW, centres, np.arange(BANDS))).float()
+    share, at, power = (x.transpose(1, 2).reshape(batch, 2, BANDS, -1) for x in (share, at, plain @ filters))
+    energy = power * torch.from_numpy(band_widths())[:, None]
+    calls = energy * share * (1 - rings.repeat_interleave(REST, -1))
+
+    def patch(x: Tensor) -> Tensor:  # what is near, in pitch and time
+        return functional.avg_pool2d(x, (7, 17), (1, 1), (3, 8)) + 1e-12
+
+    whole = functional.avg_pool1d((patch(calls) / patch(energy)).flatten(1, 2), REST).reshape(batch, 2, BANDS, -1)
+    # of the mid's tones each band belongs to the strongest near it
+    own = torch.arange(BANDS)[:, None]
+    best, place = torch.zeros_like(calls[:, 0]), torch.zeros_like(calls[:, 0])
+    for by in range(-int(REACH), int(REACH) + 1):
+        moved = [torch.roll(x[:, 0], -by, 1) for x in (calls, at)]
+        inside = (own + by >= 0) & (own + by < BANDS)
+        score = moved[0] * inside * math.exp(-((by / 3) ** 2))
+        place = torch.where(score > best, moved[1] - own, place)
+        best = torch.maximum(best, score)
+    place = place.clamp(-REACH, REACH)
+    weight = functional.avg_pool1d(best, REST)
+    place = functional.avg_pool1d(place * best, REST) / weight.clamp_min(1e-20)
+    loud = functional.avg_pool1d(patch(calls)[:, 0], REST)
+    return whole, place, whole[:, 0] * (weight / loud.clamp_min(1e-20)).clamp_max(1.0)
+
+
 def loss_of(logits: Tensor, offset: Tensor, share: Tensor, place: Tensor, bands: Tensor) -> Tensor:
     """How far shares and places are off, loud bands above all. ``bands``: log powers ``(batch, 2 * BANDS, hops)``."""
-    level = functional.avg_pool1d(bands, REST).reshape(logits.shape)
-    weight = torch.exp(0.35 * (level - level.amax((1, 2), keepdim=True))) + 0.02
+    weight = _weight(bands, logits)
     wrong = functional.binary_cross_entropy_with_logits(logits, share, reduction="none")
     off = 2.0 * share * (offset - place).abs()
     return ((wrong + off) * weight).sum() / weight.sum()
+
+
+def _weight(bands: Tensor, like: Tensor) -> Tensor:
+    """What each band and moment counts."""
+    level = functional.avg_pool1d(bands, REST).reshape(like.shape)
+    return torch.exp(0.35 * (level - level.amax((1, 2), keepdim=True))) + 0.02
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """Stretches of sound: their latents ``(count, latent_dim, frames)``, and what there is to find in them (see
+    :func:`goals` and :func:`call_goals`)."""
+
+    latents: Tensor
+    share: Tensor
+    offset: Tensor
+    call: Tensor
+    place: Tensor
+    matters: Tensor
+
+    def __len__(self) -> int:
+        return len(self.latents)
+
+    def some(self, pick: Sequence[int]) -> Lessons:
+        """Some of the stretches, in single precision."""
+        return Lessons(*(x[list(pick)].float() for x in self.columns()))
+
+    def columns(self) -> tuple[Tensor, ...]:
+        """All that there is."""
+        return (self.latents, self.share, self.offset, self.call, self.place, self.matters)
+
+    @classmethod
+    @torch.no_grad()
+    def of(cls, codec: AmbienceCodec, x: Tensor) -> Lessons:
+        """Of sound ``(batch, 2, samples)``; in half precision, for there may be many."""
+        mid_side = torch.stack([x.mean(1), (x[:, 0] - x[:, 1]) / 2], 1)
+        share, offset = goals(mid_side, codec.filters)
+        calls = call_goals(mid_side, codec.filters, share)
+        return cls(*(y.half() for y in (codec.encode(x).latents, share, offset, *calls)))
+
+
+def lessons(codec: AmbienceCodec, cuts: Iterator[Tensor], count: int, threads: int) -> Lessons:
+    """The first ``count`` of ``cuts`` (each ``(1, 2, samples)``); says how far it is."""
+    found: list[Lessons] = []
+    with ThreadPoolExecutor(threads) as pool:
+        for one in pool.map(lambda x: Lessons.of(codec, x), itertools.islice(cuts, count)):
+            found.append(one)
+            if len(found) % 200 == 0 or len(found) == count:
+                print(f"lessons {len(found)}/{count}", flush=True)
+    return Lessons(*(torch.cat(column) for column in zip(*(x.columns() for x in found), strict=True)))
+
+
+def missed(
+    net: Tones, codec: AmbienceCodec, given: Lessons, noise: float = 0.0, seed: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """How far off a network is, of what rings and of what calls. Half of the latents are up to ``noise`` off, as
+    generated ones are.
+
+    Places of calls are judged by the energy score: how far a drawn track lies from the recorded one, over a tenth of a
+    second, less half of how far two draws lie apart. It is least when tracks are drawn as they are distributed
+    (Gneiting and Raftery, "Strictly proper scoring rules, prediction, and estimation", JASA 102, 2007).
+    """
+    count, steps = len(given), given.share.shape[-1]
+    draw = torch.Generator().manual_seed(seed) if seed is not None else None
+    off = noise * torch.rand(count, 1, 1) * (torch.rand(count, 1, 1) < 0.5)
+    z = given.latents + off * torch.randn(given.latents.shape, generator=draw)
+    bands = codec.envelope(z)
+    one, two = (net(bands, z, torch.randn(count, DRAWN, ROWS, steps, generator=draw)) for _ in range(2))
+    inside = slice(STACK // REST, -(STACK // REST))  # the ends lack a part of what they are judged by
+    loud = bands[..., STACK:-STACK]
+    share, offset, call, place, matters, said, where = (
+        x[..., inside] for x in (*given.columns()[1:], one.share, one.offset)
+    )
+    first, second = ((x.call[..., inside], x.place[..., inside]) for x in (one, two))
+    weight = _weight(loud, first[0])
+    heavy = functional.avg_pool1d(matters, PASSAGE, 1)
+
+    def away(a: Tensor, b: Tensor) -> Tensor:
+        squares = functional.avg_pool1d(matters * (a - b).square(), PASSAGE, 1)
+        return (squares / heavy.clamp_min(1e-3) + 1e-3).sqrt()
+
+    wrong = functional.binary_cross_entropy_with_logits(first[0], call, reduction="none")
+    score = 0.5 * (away(first[1], place) + away(second[1], place) - away(first[1], second[1]))
+    counts = heavy * weight[:, 0, :, PASSAGE // 2 : -(PASSAGE // 2)]
+    calls = (wrong * weight).sum() / weight.sum() + (score * counts).sum() / counts.sum().clamp_min(1e-3)
+    return loss_of(said, where, share, offset, loud), calls
 
 
 def train(
     work: pathlib.Path, root: pathlib.Path, settings: dict[str, Any], *, threads: int = 1, seconds: float | None = None
 ) -> None:
     """Trains, or goes on training; writes ``tones.pt`` (best on held-out stretches so far) and ``tones.jsonl``."""
-    torch.set_num_threads(threads)
+    torch.set_num_threads(1)
     s = settings
     codec = AmbienceCodec(latent_dim=s["latent_dim"]).requires_grad_(False)
     linear(codec, work)
     checkpoint = work / "tones.pt"
     torch.manual_seed(0)
-    net = Tones(s["latent_dim"])
+    net = Tones(s["latent_dim"], calls=True)
     optimiser = torch.optim.AdamW(net.parameters(), lr=s["learning_rate"], weight_decay=0.0)
     step, best, best_state = 0, float("inf"), copy.deepcopy(net.state_dict())
-    if checkpoint.exists():
-        saved = torch.load(checkpoint, weights_only=False)
+    saved = torch.load(checkpoint, weights_only=False) if checkpoint.exists() else {}
+    if saved and knows_calls(saved["best"]):  # else it begins anew, and learns both
         net.load_state_dict(saved["now"])
         if "optimiser" in saved:
             optimiser.load_state_dict(saved["optimiser"])
         step, best, best_state = saved["step"], saved["best_loss"], saved["best"]
     smooth = copy.deepcopy(net)  # the running mean of the weights is what is judged and kept
-    sounds = Sounds(work, root, seed=step)
-    check = _learned_from(codec, sounds.validation(s["segment"]))
+    sounds = Sounds(work, root, seed=step, minutes=s["minutes"])
+    held = sounds.validation(s["segment"], s["held_each"]).split(1)  # type: ignore[no-untyped-call]
+    check = lessons(codec, iter(held), len(held), threads)
+    check = check.some(range(len(check)))
+    kept = work / "lessons.pt"
+    if kept.exists() and kept.stat().st_mtime > (work / "index.json").stat().st_mtime:
+        taught = Lessons(*torch.load(kept, weights_only=True))
+    else:
+        taught = lessons(codec, sounds.cuts(s["segment"]), s["lessons"], threads)
+        torch.save(taught.columns(), kept)
+    torch.set_num_threads(threads)
+    torch.manual_seed(step)
     began, running, log = time.monotonic(), [], (work / "tones.jsonl").open("a")
     while True:
         last = step >= s["steps"] or (seconds is not None and time.monotonic() - began >= seconds)
         if last or step % s["save_every"] == 0:
             with torch.no_grad():
-                held = float(loss_of(*smooth(check[2], check[3]), check[0], check[1], check[2]))
-            if held < best:
-                best, best_state = held, copy.deepcopy(smooth.state_dict())
-            row = {"step": step, "loss": round(float(np.mean(running or [0])), 4), "held": round(held, 4)}
-            row |= {"best": round(best, 4), "seconds": round(time.monotonic() - began)}
+                rings, calls = (float(x) for x in missed(smooth, codec, check, seed=1))
+            if rings + calls < best:
+                best, best_state = rings + calls, copy.deepcopy(smooth.state_dict())
+            row = {"step": step, "loss": round(float(np.mean(running or [0])), 4), "held": round(rings + calls, 4)}
+            row |= {"calls": round(calls, 4), "best": round(best, 4), "seconds": round(time.monotonic() - began)}
             running = []
             print(json.dumps(row), file=log, flush=True)
             print(row, flush=True)
@@ -125,11 +294,8 @@ def train(
         for group in optimiser.param_groups:
             warm = min(1.0, (step + 1) / 30)
             group["lr"] = s["learning_rate"] * warm * (0.52 + 0.48 * math.cos(math.pi * step / s["steps"]))
-        share, place, bands, z = _learned_from(codec, sounds.batch(s["batch"], s["segment"]), s["noise"])
-        logits, offset = net(bands, z)
-        inside = slice(STACK // REST, -(STACK // REST))  # the ends lack a part of what they are judged by
-        hops = slice(STACK, -STACK)
-        loss = loss_of(*(x[..., inside] for x in (logits, offset, share, place)), bands[..., hops])
+        some = taught.some(sounds.rng.integers(len(taught), size=s["batch"]).tolist())
+        loss = torch.stack(missed(net, codec, some, s["noise"])).sum()
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
@@ -140,12 +306,6 @@ def train(
         running.append(float(loss.detach()))
 
 
-@torch.no_grad()
-def _learned_from(codec: AmbienceCodec, x: Tensor, noise: float = 0.0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Goals for sound ``(batch, 2, samples)``, and the bands and latents to find them by, half of which are up to
-    ``noise`` off, as generated ones are."""
-    share, place = goals(torch.stack([x.mean(1), (x[:, 0] - x[:, 1]) / 2], 1), codec.filters)
-    z = codec.encode(x).latents
-    off = noise * torch.rand(len(z), 1, 1) * (torch.rand(len(z), 1, 1) < 0.5)
-    z = z + off * torch.randn_like(z)
-    return share, place, codec.envelope(z), z
+def knows_calls(state: dict[str, Tensor]) -> bool:
+    """Whether weights of :class:`Tones` are of a network that tells calls."""
+    return len(state["out.bias"]) == len(Tones(1, calls=True).out.bias)

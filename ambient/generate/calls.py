@@ -1,0 +1,161 @@
+"""Calls: tones that glide, as birds sing, wolves howl and gulls cry. Tracks of partials, not noise and no fixed pitch.
+
+Every band votes for the place of the tone that its power belongs to; what votes alike is one tone. Tones of
+neighbouring hops that lie near each other are one track, which keeps its phase from its beginning to its end
+(McAulay and Quatieri, "Speech analysis/synthesis based on a sinusoidal representation", IEEE ASSP 34(4), 1986). A
+track begins with the phase that the bank of oscillators (:mod:`ambient.generate.tones`) has there, which belongs to
+the timeline: two decodes of the same latents coincide wherever a call begins in both.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from ambient.generate.bands import BANDS, HOP, RATE, WINDOW, band_centres, band_widths
+from ambient.generate.tones import LINES, strongest
+
+__all__ = ["REACH", "sung", "voted"]
+
+REACH = 6.0
+"""Bands on either side within which a band's tone lies, at most."""
+FASTEST = 1.5
+"""Bands that a track moves by in a hop, at most: at 4 kHz 48 kHz a second."""
+FAINT = 1e-3
+"""Tones weaker than this share of the strongest at the moment are left out."""
+SILENT = 1e-8
+"""And those of less power than this."""
+RISE = (0.15, 0.5, 0.85)
+"""Amplitude of the first hops of a track, and of the last: what begins at once is a click in all other bands."""
+_STRETCH = 4096
+"""Pieces of tracks that are computed at once."""
+
+
+def voted(energy: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
+    """The tones that bands belong to.
+
+    ``energy`` ``(batch, channels, BANDS, hops)``: what is to be gathered, of which the first channel tells what a vote
+    counts; ``place`` ``(batch, BANDS, hops)``: where each band's tone lies, bands from its own. Returns what is
+    gathered in each band, of the shape of ``energy``, and where in the scale of bands its tone lies, ``(batch, BANDS,
+    hops)``.
+    """
+    bands = torch.arange(BANDS, device=energy.device, dtype=energy.dtype)[:, None]
+    at = (bands + place).nan_to_num().clamp(0, BANDS - 1)  # what is not a number is told later, of the sound
+    # a column for what is gathered of every channel, and one for the moment of the first
+    columns = torch.cat([energy, energy[:, :1] * at[:, None]], 1)
+    for where in (at.round().long(), None):
+        to = strongest(columns[:, 0]) if where is None else where
+        columns = torch.zeros_like(columns).scatter_add_(2, to[:, None].expand_as(columns), columns)
+    return columns[:, :-1], columns[:, -1] / columns[:, 0].clamp_min(1e-20)
+
+
+def sung(energy: Tensor, place: Tensor, phases: Tensor) -> Tensor:
+    """The sound of the calls, ``(batch, 2, hops * HOP)``, of mid and side.
+
+    ``energy``: what calls in each band, mean density of mid and side, ``(batch, 2, BANDS, hops)``; ``place``: see
+    :func:`voted`; ``phases``: of the oscillators at the first sample, ``(batch, 2, LINES // 2 + 1)``. A call lies left
+    or right as far as its power in the side tells; on which side is drawn for each range of pitch, once.
+    """
+    device = energy.device
+    energy, place, phases = (x.cpu() for x in (energy, place, phases))
+    batch, _, _, hops = energy.shape
+    out = energy.new_zeros(batch * 2 * (hops + 1), HOP)
+    widths = torch.from_numpy(band_widths()).to(energy)
+    gathered, at = voted(
+        functional.avg_pool1d((energy * widths[:, None]).flatten(1, 2), 3, 1, 1).view_as(energy), place
+    )
+    power = gathered[:, 0]
+    heard = (power > SILENT) & (power > FAINT * power.amax(1, keepdim=True))
+    # in the order of time, then of items and bands
+    hop, item, band = (x.numpy() for x in heard.permute(2, 0, 1).nonzero(as_tuple=True))
+    if not len(hop):
+        return torch.zeros(batch, 2, hops * HOP, device=device)
+    where = at.numpy()[item, band, hop]
+    hz = np.interp(where, np.arange(BANDS), band_centres()[1:-1])
+    amplitude = 2 * np.sqrt(gathered.numpy()[item, :, band, hop] / WINDOW)  # (tones, 2)
+    left = phases[:, 1, :: LINES // 2 // 8].numpy() > np.pi  # of every range of pitch
+    amplitude[:, 1] *= np.where(left[item, band * 8 // BANDS], 1, -1)
+    before = _linked(hop, item, band, where, hops)
+    phase = _phases(hop, item, hz, before, phases.numpy())
+    turned = 2 * np.pi * HOP / RATE
+    after = np.full(len(hop), -1)
+    after[before[before >= 0]] = np.flatnonzero(before >= 0)
+    ends = after < 0
+    amplitude *= (_risen(before) * _risen(after))[:, None]
+    begins = before < 0
+    p = np.where(begins, 0, before)
+    # each piece leads from the middle of one hop to that of the next; tracks fade in before and out behind
+    first = np.concatenate([np.where(begins, phase - turned * hz, phase[p]), phase[ends]])
+    slow = np.concatenate([np.where(begins, hz, hz[p]), hz[ends]])
+    fast = np.concatenate([hz, hz[ends]])
+    soft = np.concatenate([np.where(begins[:, None], 0, amplitude[p]), amplitude[ends]])
+    loud = np.concatenate([amplitude, np.zeros_like(amplitude[ends])])
+    row = np.concatenate([item * 2 * (hops + 1) + hop, item[ends] * 2 * (hops + 1) + hop[ends] + 1])
+    t = torch.arange(HOP) / HOP
+    soft_step = torch.sin(0.5 * torch.pi * t).square()
+    for a in range(0, len(row), _STRETCH):
+        b = slice(a, a + _STRETCH)
+        angle, w, v = (
+            torch.from_numpy(x[b]).float()[:, None] for x in (first % (2 * np.pi), turned * slow, turned * fast)
+        )
+        wave = torch.cos(angle + w * t + (v - w) * (0.5 * t.square()))
+        low, high = torch.from_numpy(soft[b]).float(), torch.from_numpy(loud[b]).float()
+        rows = torch.from_numpy(row[b])
+        for channel in (0, 1):
+            swell = torch.lerp(low[:, channel, None], high[:, channel, None], soft_step)
+            out.index_add_(0, rows + channel * (hops + 1), wave * swell)
+    return out.reshape(batch, 2, -1)[..., HOP // 2 : HOP // 2 + hops * HOP].to(device)
+
+
+def _linked(
+    hop: NDArray[np.int64], item: NDArray[np.int64], band: NDArray[np.int64], where: NDArray[np.float32], hops: int
+) -> NDArray[np.int64]:
+    """For every tone the one of the hop before that it goes on from, or −1, ``(tones,)``."""
+    slots = np.full((hops, int(item.max()) + 1, BANDS + 4), -1, np.int64)
+    slots[hop, item, band + 2] = np.arange(len(hop))
+    best, least = np.full(len(hop), -1), np.full(len(hop), FASTEST)
+    for by in range(5):
+        other = np.where(hop > 0, slots[hop - 1, item, band + by], -1)
+        far = np.where(other >= 0, np.abs(where[other] - where), np.inf)
+        nearer = far < least
+        best, least = np.where(nearer, other, best), np.where(nearer, far, least)
+    order = np.lexsort((least, best))  # what was one stays one: the nearest goes on, the others begin
+    taken = np.ones(len(hop), bool)
+    taken[order[1:]] = best[order[1:]] == best[order[:-1]]
+    taken[order[0]] = False
+    return np.where(taken, -1, best)
+
+
+def _risen(before: NDArray[np.int64]) -> NDArray[np.float64]:
+    """How far every tone has risen since its track began, 0 to 1, ``(tones,)``; of what comes after, how far it has
+    yet to fall."""
+    gain, far = np.ones(len(before)), before
+    for level in RISE:
+        gain = np.where((far < 0) & (gain == 1), level, gain)
+        far = np.where(far < 0, -1, before[far])
+    return gain
+
+
+def _phases(
+    hop: NDArray[np.int64],
+    item: NDArray[np.int64],
+    hz: NDArray[np.float64],
+    before: NDArray[np.int64],
+    phases: NDArray[np.float32],
+) -> NDArray[np.float64]:
+    """The phase of every tone in the middle of its hop, ``(tones,)``."""
+    line = np.rint(hz * (LINES / RATE)).astype(np.int64).clip(0, LINES // 2)
+    middle = hop * HOP + HOP // 2
+    born = phases[item, 0, line] + line * middle % LINES * (2 * np.pi / LINES)
+    step = np.where(before < 0, born, np.pi * HOP / RATE * (hz + hz[before]))
+    edges = np.flatnonzero(np.diff(hop, prepend=-1, append=hop[-1] + 1))
+    found = np.zeros(len(hop) + 1)  # the last is what a beginning goes on from
+    for a, b in itertools.pairwise(edges):
+        found[a:b] = found[before[a:b]] + step[a:b]
+        found[a:b] %= 2 * np.pi
+    return found[:-1]
