@@ -26,6 +26,8 @@ REACH = 6.0
 """Bands on either side within which a band's tone lies, at most."""
 FASTEST = 1.5
 """Bands that a track moves by in a hop, at most: at 4 kHz 48 kHz a second."""
+SUDDEN = 8.0
+"""What is so much more powerful than in the hop before is a call that begins."""
 FAINT = 1e-3
 """Tones weaker than this share of the strongest at the moment are left out."""
 SILENT = 1e-8
@@ -80,7 +82,7 @@ def sung(energy: Tensor, place: Tensor, phases: Tensor) -> Tensor:
     amplitude = 2 * np.sqrt(gathered.numpy()[item, :, band, hop] / WINDOW)  # (tones, 2)
     left = phases[:, 1, :: LINES // 2 // 8].numpy() > np.pi  # of every range of pitch
     amplitude[:, 1] *= np.where(left[item, band * 8 // BANDS], 1, -1)
-    before = _linked(hop, item, band, where, hops)
+    before = _linked(hop, item, band, where, power.numpy()[item, band, hop], hops)
     phase = _phases(hop, item, hz, before, phases.numpy())
     turned = 2 * np.pi * HOP / RATE
     after = np.full(len(hop), -1)
@@ -113,7 +115,12 @@ def sung(energy: Tensor, place: Tensor, phases: Tensor) -> Tensor:
 
 
 def _linked(
-    hop: NDArray[np.int64], item: NDArray[np.int64], band: NDArray[np.int64], where: NDArray[np.float32], hops: int
+    hop: NDArray[np.int64],
+    item: NDArray[np.int64],
+    band: NDArray[np.int64],
+    where: NDArray[np.float32],
+    power: NDArray[np.float32],
+    hops: int,
 ) -> NDArray[np.int64]:
     """For every tone the one of the hop before that it goes on from, or −1, ``(tones,)``."""
     slots = np.full((hops, int(item.max()) + 1, BANDS + 4), -1, np.int64)
@@ -121,7 +128,7 @@ def _linked(
     best, least = np.full(len(hop), -1), np.full(len(hop), FASTEST)
     for by in range(5):
         other = np.where(hop > 0, slots[hop - 1, item, band + by], -1)
-        far = np.where(other >= 0, np.abs(where[other] - where), np.inf)
+        far = np.where((other >= 0) & (power < SUDDEN * power[other]), np.abs(where[other] - where), np.inf)
         nearer = far < least
         best, least = np.where(nearer, other, best), np.where(nearer, far, least)
     order = np.lexsort((least, best))  # what was one stays one: the nearest goes on, the others begin

@@ -61,6 +61,10 @@ SLOTS = HOP // SHORT_HOP
 STEEP, LIKELY = 2.0, 1.0
 """What probably calls does so wholly, and what hardly does not at all: a whistle with half of its power in noise is a
 breath."""
+BESIDE = 3
+"""Bands on either side that a steady tone reaches, as the latents have it."""
+MASKED, LOUD = 3e-5, 6
+"""Bands of less than this share of the power at the moment, of bands from 300 Hz, do not call: nobody would hear it."""
 GROUPS = 24
 """Band groups that share a shape in time within a hop."""
 SPEEDS = (1, 4, 9)
@@ -302,7 +306,12 @@ class AmbienceCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers
             rings = (bands + torch.cat([torch.zeros_like(wider), wider], 1)).reshape_as(power).exp() * ring
             lines = tone_lines(rings, found.offset.flatten(0, 1).repeat_interleave(REST, -1), phases.flatten(0, 1))
             if found.call is not None and found.place is not None:
-                call = ringing(STEEP * found.call + LIKELY).flatten(0, 1) * (1 - ring)
+                # what may as well ring rings, and what lies beside it
+                rings_near = functional.max_pool2d(found.share, (2 * BESIDE + 1, 1), 1, (BESIDE, 0))
+                unlike = functional.softplus(rings_near + 1.0)
+                call = ringing(STEEP * (found.call - unlike) + LIKELY).flatten(0, 1) * (1 - ring)
+                energy = power.exp() * torch.from_numpy(band_widths()).to(power)[:, None]
+                call = call * (energy > MASKED * energy[:, LOUD:].sum(1, keepdim=True))
                 energy = (power.exp() * call).unflatten(0, (batch, 2))
                 calls = sung(energy, functional.interpolate(found.place, hops, mode="linear"), phases)
                 ring = ring + call

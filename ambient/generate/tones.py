@@ -74,22 +74,27 @@ class Tones(nn.Module):
     def __init__(self, latent_dim: int, hidden: int = 20, context: int = 4, calls: bool = False) -> None:
         super().__init__()
         self.calls = calls
-        drawn, wide = (DRAWN, (2, 4)) if calls else (0, (1, 1))
+        wide = (2, 4) if calls else (1, 1)
         if calls:
             self.kind = nn.Conv1d(latent_dim, latent_dim, 1)
         self.context = nn.Conv1d(latent_dim, context * BANDS, 1)
         # a call may fill many bands, and is told from noise by what lies beside them
         self.layers = nn.ModuleList(
             [
-                nn.Conv2d(2 + context + 1 + drawn, hidden, (5, 3), padding=(2, 1)),
+                nn.Conv2d(2 + context + 1, hidden, (5, 3), padding=(2, 1)),
                 nn.Conv2d(hidden, hidden, (5, 3), padding=(2 * wide[0], 2), dilation=(wide[0], 2)),
                 nn.Conv2d(hidden, hidden, (3, 3), padding=(wide[1], 2), dilation=(wide[1], 2)),
             ]
         )
-        quiet = [-4.0, -4.0, 0.0, 0.0] + [-4.0, -4.0, 0.0] * calls
-        self.out = nn.Conv2d(hidden, len(quiet), 1)
+        self.out = nn.Conv2d(hidden, 4, 1)
         nn.init.zeros_(self.out.weight)
-        self.out.bias = nn.Parameter(torch.tensor(quiet))
+        self.out.bias = nn.Parameter(torch.tensor([-4.0, -4.0, 0.0, 0.0]))
+        if calls:  # what is drawn does not reach what rings
+            self.mixed = nn.Conv2d(hidden, hidden, 1)
+            self.draws = nn.Conv2d(DRAWN, hidden, 5, padding=2)
+            self.called = nn.Conv2d(hidden, 3, 1)
+            nn.init.zeros_(self.called.weight)
+            self.called.bias = nn.Parameter(torch.tensor([-4.0, -4.0, 0.0]))
         self.place: Tensor
         self.register_buffer("place", torch.linspace(-1, 1, BANDS)[None, None, :, None], persistent=False)
 
@@ -100,18 +105,26 @@ class Tones(nn.Module):
         powers = functional.avg_pool1d(bands, REST).reshape(batch, 2, BANDS, steps)
         kind = latents + functional.silu(self.kind(latents)) if self.calls else latents
         kind = self.context(kind).repeat_interleave(STACK // REST, 2).reshape(batch, -1, BANDS, steps)
-        x = [(powers + 8.0) / 4.0, kind, self.place.expand(batch, 1, BANDS, steps)]
-        if self.calls:
-            noise = bands.new_zeros(batch, DRAWN, ROWS, steps) if noise is None else noise
-            x.append(functional.interpolate(noise, (BANDS, steps), mode="bilinear", align_corners=True))
+        x = torch.cat([(powers + 8.0) / 4.0, kind, self.place.expand(batch, 1, BANDS, steps)], 1)
         # as processors like it best: a third faster
-        y = functional.silu(self.layers[0](torch.cat(x, 1).contiguous(memory_format=torch.channels_last)), inplace=True)
+        x = functional.silu(self.layers[0](x.contiguous(memory_format=torch.channels_last)), inplace=True)
         for layer in self.layers[1:]:
-            y = y + functional.silu(layer(y), inplace=True)
-        # as a product of matrices, which of so few channels is faster than a convolution
-        y = functional.linear(y.permute(0, 2, 3, 1), self.out.weight[:, :, 0, 0], self.out.bias).permute(0, 3, 1, 2)
-        offset = torch.tanh(y[:, 2:4])
-        return Rings(y[:, :2], offset, y[:, 4:6], y[:, 6]) if self.calls else Rings(y[:, :2], offset)
+            x = x + functional.silu(layer(x), inplace=True)
+        y = _each(self.out, x)
+        offset = torch.tanh(y[:, 2:])
+        if not self.calls:
+            return Rings(y[:, :2], offset)
+        noise = bands.new_zeros(batch, DRAWN, ROWS, steps) if noise is None else noise
+        noise = functional.interpolate(noise, (BANDS, steps), mode="bilinear", align_corners=True)
+        noise = self.draws(noise.contiguous(memory_format=torch.channels_last))
+        z = _each(self.called, x + functional.silu(_each(self.mixed, x) + noise))
+        return Rings(y[:, :2], offset, z[:, :2], z[:, 2])
+
+
+def _each(layer: nn.Conv2d, x: Tensor) -> Tensor:
+    """A convolution of size 1, as a product of matrices, which of so few channels is faster."""
+    weight = layer.weight[:, :, 0, 0]
+    return functional.linear(x.permute(0, 2, 3, 1), weight, layer.bias).permute(0, 3, 1, 2)
 
 
 def ringing(logits: Tensor) -> Tensor:

@@ -308,4 +308,4 @@ def train(
 
 def knows_calls(state: dict[str, Tensor]) -> bool:
     """Whether weights of :class:`Tones` are of a network that tells calls."""
-    return len(state["out.bias"]) == len(Tones(1, calls=True).out.bias)
+    return "called.weight" in state
