@@ -56,19 +56,22 @@ def voted(energy: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
     return columns[:, :-1], columns[:, -1] / columns[:, 0].clamp_min(1e-20)
 
 
-def sung(energy: Tensor, place: Tensor, phases: Tensor) -> Tensor:
+def sung(energy: Tensor, place: Tensor, phases: Tensor, at: Tensor | None = None, hops: int | None = None) -> Tensor:
     """The sound of the calls, ``(batch, 2, hops * HOP)``, of mid and side.
 
     ``energy``: what calls in each band, mean density of mid and side, ``(batch, 2, BANDS, hops)``; ``place``: see
     :func:`voted`; ``phases``: of the oscillators at the first sample, ``(batch, 2, LINES // 2 + 1)``. A call lies left
     or right as far as its power in the side tells; on which side is drawn for each range of pitch, once.
+
+    ``at``: which of ``hops`` are given, ascending, where not all are; those beside the others are silent.
     """
     device = energy.device
-    energy, place, phases = (x.cpu() for x in (energy, place, phases))
-    batch, _, _, hops = energy.shape
+    energy, place, phases = (x.detach().cpu() for x in (energy, place, phases))
+    at = at.cpu() if at is not None else None
+    batch, hops = len(energy), hops or energy.shape[-1]
     out = energy.new_zeros(batch * 2 * (hops + 1), HOP)
     widths = torch.from_numpy(band_widths()).to(energy)
-    gathered, at = voted(
+    gathered, lies = voted(
         functional.avg_pool1d((energy * widths[:, None]).flatten(1, 2), 3, 1, 1).view_as(energy), place
     )
     power = gathered[:, 0]
@@ -77,12 +80,13 @@ def sung(energy: Tensor, place: Tensor, phases: Tensor) -> Tensor:
     hop, item, band = (x.numpy() for x in heard.permute(2, 0, 1).nonzero(as_tuple=True))
     if not len(hop):
         return torch.zeros(batch, 2, hops * HOP, device=device)
-    where = at.numpy()[item, band, hop]
+    where, found = lies.numpy()[item, band, hop], gathered.numpy()[item, :, band, hop]  # (tones), (tones, 2)
+    hop = hop if at is None else at.numpy()[hop]
     hz = np.interp(where, np.arange(BANDS), band_centres()[1:-1])
-    amplitude = 2 * np.sqrt(gathered.numpy()[item, :, band, hop] / WINDOW)  # (tones, 2)
+    amplitude = 2 * np.sqrt(found / WINDOW)
     left = phases[:, 1, :: LINES // 2 // 8].numpy() > np.pi  # of every range of pitch
     amplitude[:, 1] *= np.where(left[item, band * 8 // BANDS], 1, -1)
-    before = _linked(hop, item, band, where, power.numpy()[item, band, hop], hops)
+    before = _linked(hop, item, band, where, found[:, 0], hops)
     phase = _phases(hop, item, hz, before, phases.numpy())
     turned = 2 * np.pi * HOP / RATE
     after = np.full(len(hop), -1)

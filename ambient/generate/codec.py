@@ -37,7 +37,7 @@ from torch.nn import functional
 
 from ambient.generate.bands import BANDS, HOP, RATE, STACK, WINDOW, analyse, band_centres, band_filters, band_widths
 from ambient.generate.calls import sung
-from ambient.generate.tones import REST, ROWS, Tones, position_phases, ringing, tone_lines
+from ambient.generate.tones import REST, ROWS, SURE, Rings, Tones, position_phases, ringing, tone_lines
 from ambient.generate.transients import clicks_in, struck
 
 __all__ = [
@@ -305,16 +305,7 @@ class AmbienceCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers
             wider = change[:, BANDS:] - change[:, :BANDS]
             rings = (bands + torch.cat([torch.zeros_like(wider), wider], 1)).reshape_as(power).exp() * ring
             lines = tone_lines(rings, found.offset.flatten(0, 1).repeat_interleave(REST, -1), phases.flatten(0, 1))
-            if found.call is not None and found.place is not None:
-                # what may as well ring rings, and what lies beside it
-                rings_near = functional.max_pool2d(found.share, (2 * BESIDE + 1, 1), 1, (BESIDE, 0))
-                unlike = functional.softplus(rings_near + 1.0)
-                call = ringing(STEEP * (found.call - unlike) + LIKELY).flatten(0, 1) * (1 - ring)
-                energy = power.exp() * torch.from_numpy(band_widths()).to(power)[:, None]
-                call = call * (energy > MASKED * energy[:, LOUD:].sum(1, keepdim=True))
-                energy = (power.exp() * call).unflatten(0, (batch, 2))
-                calls = sung(energy, functional.interpolate(found.place, hops, mode="linear"), phases)
-                ring = ring + call
+            calls, ring = self._called(found, power, ring, phases)
             power = power + torch.log1p(-ring.clamp_max(0.999))
         noisy, clicks = struck(power.unflatten(0, (batch, 2)), clicks_in(bands[:, :BANDS]), noise, self.to_long)
         power = noisy.flatten(0, 1)
@@ -327,6 +318,28 @@ class AmbienceCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers
             steady = steady + self._sharp(power + functional.logsigmoid(share), shape, white)
         mid, side = (steady.reshape(batch, 2, -1) + clicks + calls).unbind(1)
         return torch.stack([mid + side, mid - side], 1)
+
+    def _called(self, found: Rings, power: Tensor, ring: Tensor, phases: Tensor) -> tuple[Tensor, Tensor]:
+        """The sound of what calls, ``(batch, 2, samples)`` or nothing, and the shares of what rings or calls, as
+        ``ring``; both it and ``power`` are ``(batch * 2, BANDS, hops)``."""
+        if found.call is None or found.place is None:
+            return torch.zeros((), device=power.device), ring
+        # what may as well ring rings, and what lies beside it
+        rings_near = functional.max_pool2d(found.share, (2 * BESIDE + 1, 1), 1, (BESIDE, 0))
+        logits = STEEP * (found.call - functional.softplus(rings_near + 1.0)) + LIKELY
+        some = functional.max_pool1d((logits.amax((0, 1, 2)) > np.log(SURE / (1 - SURE)))[None].float(), 3, 1, 1)
+        steps = some[0].nonzero()[:, 0]  # where anything calls, and one on either side
+        if not len(steps):
+            return torch.zeros((), device=power.device), ring
+        at = (steps[:, None] * REST + torch.arange(REST, device=steps.device)).flatten()
+        call = ringing(logits[..., steps]).flatten(0, 1) * (1 - ring[..., at])
+        density = power[..., at].exp()
+        energy = density * torch.from_numpy(band_widths()).to(power)[:, None]
+        call = call * (energy > MASKED * energy[:, LOUD:].sum(1, keepdim=True))
+        place = functional.interpolate(found.place, power.shape[2], mode="linear")[..., at]
+        energy = (density * call).reshape(len(place), 2, BANDS, -1)
+        sound = sung(energy, place, phases, at, power.shape[2])
+        return sound, ring.index_add(2, at, call)
 
     def _flicker(self, depth: Tensor, flicker: Tensor) -> Tensor:
         """Random change of the log power of mid and side, ``(batch * 2, GROUPS, SLOTS, hops)``."""
