@@ -105,6 +105,19 @@ def test_tones_of_a_stretch_do_not_sound_in_another() -> None:
     torch.testing.assert_close(both, torch.cat(alone), atol=1e-6, rtol=0)
 
 
+def test_hops_in_which_nothing_calls_may_be_left_out() -> None:
+    """Two calls far apart, given whole and given without the silence between them: the same sound."""
+    hz = np.full(HOPS, 3000.0)
+    energy = torch.zeros(1, 2, BANDS, HOPS)
+    for a, b in ((8, 24), (60, 80)):
+        energy[..., a:b] = energy_of(glide(3000, 3000))[..., a:b]
+    at = torch.cat([torch.arange(4, 28), torch.arange(56, 84)])
+    whole = sung(energy, places(hz), phases())
+    few = sung(energy[..., at], places(hz)[..., at], phases(), at, HOPS)
+    assert float(whole.abs().max()) > 0.05
+    assert torch.equal(whole, few)
+
+
 def test_a_call_as_strong_in_the_side_comes_from_one_side() -> None:
     hz = np.linspace(2000, 3000, HOPS)
     y = sung(energy_of(glide(2000, 3000), share_of_side=1.0), places(hz), phases())[0]

@@ -70,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     codec = stage("codec", "the decoder's refinement of the envelope")
     codec.add_argument("recordings", type=pathlib.Path, help="the folder that the manifest lies in")
-    tones = stage("tones", "what of a sound rings, and is sounded by oscillators instead of noise")
+    tones = stage("tones", "what of a sound rings or calls, and is sounded by oscillators instead of noise")
     tones.add_argument("recordings", type=pathlib.Path, help="the folder that the manifest lies in")
     prompt = stage("prompt", "the prompt encoder, by distillation")
     prompt.add_argument("--teacher", help="folder of the sentence transformer")

@@ -37,7 +37,7 @@ MEAN = 25
 """Hops over which they are."""
 NOISY, SURE = 0.5, 0.9
 """Coherence of what is noise (seldom more, of so few independent spectra), and of what is a tone."""
-RATES = np.linspace(-96e3, 96e3, 13)
+GLIDES = np.linspace(-96e3, 96e3, 13)
 """Glides, Hz a second, that spectra are taken of: what glides is a line in one of them."""
 AROUND = 8
 """Bins on either side of a line that should be empty."""
@@ -106,7 +106,7 @@ def call_goals(mid_side: Tensor, filters: Tensor, rings: Tensor) -> tuple[Tensor
     shape = plain.shape
     t = (np.arange(WINDOW) - (WINDOW - 1) / 2) / RATE
     pure, line = torch.zeros(shape), torch.zeros(shape)
-    for rate in RATES:
+    for rate in GLIDES:
         turn = torch.from_numpy(np.exp(-1j * math.pi * rate * t**2)).to(torch.complex64)
         power = torch.fft.fft(frames * turn)[..., : WINDOW // 2 + 1].abs().square().flatten(0, 1)[:, None]
         three, near = (functional.avg_pool1d(power, 2 * n + 1, 1, n) * (2 * n + 1) for n in (1, AROUND))
