@@ -27,7 +27,7 @@ from ambient.errors import BackendError
 from ambient.generate.batches import BatchedBackend
 from ambient.generate.catalogue import describe
 from ambient.generate.codec import AmbienceCodec
-from ambient.generate.devices import choose_device
+from ambient.generate.devices import choose_device, native_bfloat16
 from ambient.generate.fit import event_gain
 from ambient.generate.guidance import projected
 from ambient.generate.manner import manner_of
@@ -81,8 +81,8 @@ def velocity(model: Callable[..., Any], x: Tensor, sigma: Tensor, given: Tensor,
     return out
 
 
-def _load(kind: type[_Model], folder: pathlib.Path, device: str) -> _Model:
-    """One part of a checkpoint, in float32. Raises BackendError when a file is missing, broken, or holds NaN."""
+def _load(kind: type[_Model], folder: pathlib.Path, device: str, dtype: torch.dtype = torch.float32) -> _Model:
+    """One part of a checkpoint. Raises BackendError when a file is missing, broken, or holds NaN."""
     path = folder / WEIGHTS
     try:
         config = json.loads((folder / "config.json").read_text("utf-8"))
@@ -96,7 +96,7 @@ def _load(kind: type[_Model], folder: pathlib.Path, device: str) -> _Model:
         raise BackendError(f"{path} cannot be read: {first}; install the model again") from error
     if not all(bool(torch.isfinite(w).all()) for w in weights.values()):
         raise BackendError(f"{path} holds weights that are not finite; install the model again")
-    return model.float().eval().to(device)
+    return nn.Module.to(model.eval(), device, dtype)  # diffusers' own warns of layers that are not there
 
 
 def _moved(request: ClipRequest, by: Tensor) -> ClipRequest:
@@ -122,11 +122,13 @@ class BundledBackend(BatchedBackend):
         if threads is not None:
             torch.set_num_threads(threads)
         chosen = choose_device(device, half=False)
+        if chosen.torch_device.type == "cpu" and native_bfloat16():
+            chosen = replace(chosen, dtype=torch.bfloat16)
         super().__init__(info, str(chosen))
         self._device = chosen.torch_device
         device = str(self._device)
         folder = pathlib.Path(info.path)
-        self._transformer = _load(StableAudio3DiTModel, folder / "transformer", device)
+        self._transformer = _load(StableAudio3DiTModel, folder / "transformer", device, chosen.dtype)
         self._run = Ways(self._transformer)
         self._codec = _load(AmbienceCodec, folder / "codec", device)
         self._weights = self._codec.latent_decibels()
@@ -182,13 +184,13 @@ class BundledBackend(BatchedBackend):
 
     def _sample(self, batch: list[ClipRequest], steps: int) -> Tensor:
         """Latents ``(batch, channels, frames)`` of requests of one length."""
-        manners = torch.stack([self._manner(r.prompt) * (not r.one_shot) for r in batch])
-        # the model paints plain sounds; what is soft, or far away, is so before and after
-        batch = [_moved(request, -manner) for request, manner in zip(batch, manners, strict=True)]
-        manner = manners.to(self._device)[:, :, None]
+        # the model paints plain sounds, of its own colour; what is soft, or far away, is so before and after
+        moves = torch.stack([(self._manner(r.prompt) + self._bias(r.prompt)) * (not r.one_shot) for r in batch])
+        batch = [_moved(request, -move) for request, move in zip(batch, moves, strict=True)]
+        move = moves.to(self._device)[:, :, None]
         known, mask, x = self._denoised(batch, steps)
-        x = self._bounded(self._anchored(batch, x) + manner) - manner
-        return self._mended(batch, torch.where(mask > 0, known, x)) + manner
+        x = self._bounded(self._anchored(batch, x) + move) - move
+        return self._mended(batch, torch.where(mask > 0, known, x)) + move
 
     def _denoised(self, batch: list[ClipRequest], steps: int) -> tuple[Tensor, Tensor, Tensor]:
         """What is kept and where, and what comes of noise beside it, each ``(batch, channels or 1, frames)``.
@@ -226,8 +228,7 @@ class BundledBackend(BatchedBackend):
             x = torch.where(mask > 0, (1 - sigma) * known + sigma * noise, x)
             level = sigma.expand(len(batch))
             if guided:
-                both = velocity(
-                    self._run,
+                both = self._velocity(
                     x.repeat(2, 1, 1),
                     level.repeat(2),
                     torch.cat([wanted, avoided]),
@@ -237,12 +238,16 @@ class BundledBackend(BatchedBackend):
                 towards, away = both.chunk(2)
                 flow = projected(x, sigma, towards, away, guidance, 1 - mask)
             else:
-                flow = velocity(self._run, x, level, wanted, known, mask)
+                flow = self._velocity(x, level, wanted, known, mask)
             ahead = torch.where(mask > 0, known, x - sigma * flow)
             x = scheduler.step(flow, timestep, x, return_dict=False)[0]
             if i + 1 < steps:
                 x = x + (1 - scheduler.sigmas[i + 1]) * (self._mended(batch, ahead) - ahead)
         return known, mask, x
+
+    def _velocity(self, *given: Tensor) -> Tensor:
+        """:func:`velocity` in the numbers that the denoiser computes in."""
+        return velocity(self._run, *(x.to(self._transformer.dtype) for x in given)).float()
 
     def _bounded(self, x: Tensor) -> Tensor:
         """Latents ``(batch, channels, frames)`` without moments that are louder than recordings have any."""
@@ -291,6 +296,14 @@ class BundledBackend(BatchedBackend):
         count for single events: they are levelled, and their scene says how far away they are."""
         parts = [weight * manner_of(text) for text, weight in prompt.parts if not likes(text)]
         return self._codec.colour_step(np.sum(parts, 0, np.float32)).cpu() if parts else torch.zeros(len(self._weights))
+
+    def _bias(self, prompt: PromptMix) -> Tensor:
+        """How far from recordings the model paints the texts of a mix on average, ``(latent_channels,)``: it is to be
+        added. Single events, of which there are too few to tell, are not moved."""
+        parts = [
+            weight * self._reader.bias(self._reader.text(text)) for text, weight in prompt.parts if not likes(text)
+        ]
+        return torch.stack(parts).sum(0) if parts else torch.zeros(len(self._weights))
 
     def _usual(self, prompt: PromptMix, stream: int | None) -> tuple[Tensor, Tensor]:
         """Where the mean of a clip usually lies, and how far clips stray, both ``(latent_channels,)``.

@@ -32,6 +32,7 @@ import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from numpy.typing import NDArray
+from scipy.special import ndtri
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -89,36 +90,45 @@ class Decoded:
     sample: Tensor
 
 
-def position_noise(noise_seed: int, first: int, count: int) -> np.ndarray:
+def position_noise(noise_seed: int, first: int, count: int) -> NDArray[np.float32]:
     """White noise of unit variance for latent frames ``first … first + count``, float32 ``(2, count * FRAME)``.
 
     Counter-based (Philox, Salmon et al. 2011): each latent frame has its own stream, keyed by seed and position.
     """
-    out = np.empty((2, count, FRAME), np.float32)
-    for i in range(count):
-        key = np.array([noise_seed & (2**64 - 1), (first + i) & (2**64 - 1)], np.uint64)
-        stream = np.random.Generator(np.random.Philox(key=key))
-        out[:, i] = stream.standard_normal((2, FRAME), np.float32)
-    return out.reshape(2, -1)
+    return _normal(noise_seed, first, count, 2 * FRAME).reshape(count, 2, FRAME).swapaxes(0, 1).reshape(2, -1)
 
 
-def position_flicker(noise_seed: int, first: int, count: int) -> np.ndarray:
+def position_flicker(noise_seed: int, first: int, count: int) -> NDArray[np.float32]:
     """Random flicker of unit variance for latent frames, float32 ``(speeds, 1 + GROUPS, count * slots)``.
 
     Row 0 is common to all bands. Keyed by position like :func:`position_noise`; drawn a latent frame wider and then
     smoothed, so that it too is the same wherever a clip begins.
     """
-    slots = STACK * SLOTS
-    out = np.empty((len(SPEEDS), 1 + GROUPS, count + 2, slots), np.float32)
-    for i in range(count + 2):
-        key = np.array([(noise_seed + 1) * 0x9E3779B97F4A7C15 & (2**64 - 1), (first + i - 1) & (2**64 - 1)], np.uint64)
-        stream = np.random.Generator(np.random.Philox(key=key))
-        out[:, :, i] = stream.standard_normal((len(SPEEDS), 1 + GROUPS, slots), np.float32)
+    slots, rows = STACK * SLOTS, len(SPEEDS) * (1 + GROUPS)
+    drawn = _normal((noise_seed + 1) * 0x9E3779B97F4A7C15, first - 1, count + 2, rows * slots)
+    out = drawn.reshape(count + 2, rows, slots).swapaxes(0, 1)
     half = SLOWEST // 2
-    wide = np.concatenate([out[:, :, :-2, -half:], out[:, :, 1:-1], out[:, :, 2:, :half]], -1)
-    rows = torch.from_numpy(wide).reshape(len(SPEEDS), -1, slots + 2 * half)
-    smooth = rows @ torch.from_numpy(_flicker_bands())
-    return smooth.reshape(len(SPEEDS), 1 + GROUPS, count * slots).numpy()
+    wide = np.concatenate([out[:, :-2, -half:], out[:, 1:-1], out[:, 2:, :half]], -1)
+    smooth = torch.from_numpy(wide).reshape(len(SPEEDS), -1, slots + 2 * half) @ torch.from_numpy(_flicker_bands())
+    found: NDArray[np.float32] = smooth.reshape(len(SPEEDS), 1 + GROUPS, count * slots).numpy()
+    return found
+
+
+def _normal(seed: int, first: int, count: int, size: int) -> NDArray[np.float32]:
+    """Normal numbers, ``(count, size)``: of each of ``count`` positions, which have streams of their own."""
+    drawn = np.empty((count, size), np.uint16)
+    for i in range(count):
+        key = np.array([seed & (2**64 - 1), (first + i) & (2**64 - 1)], np.uint64)
+        drawn[i] = np.random.Philox(key=key).random_raw(-(-size // 4)).view(np.uint16)[:size]
+    return _quantiles()[drawn]
+
+
+@lru_cache(maxsize=1)
+def _quantiles() -> NDArray[np.float32]:
+    """The normal distribution in as many equally probable numbers as 16 bits tell apart: far faster than drawing each
+    exactly, and what is beyond 4.3 deviations nobody misses."""
+    found = ndtri((np.arange(1 << 16) + 0.5) / (1 << 16))
+    return np.asarray(found / found.std(), np.float32)
 
 
 def smooth_flicker(white: Tensor) -> Tensor:

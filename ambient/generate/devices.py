@@ -10,7 +10,7 @@ import torch
 
 from ambient.errors import BackendError
 
-__all__ = ["Device", "choose_device"]
+__all__ = ["Device", "choose_device", "cpu_threads", "native_bfloat16"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,3 +69,9 @@ def cpu_threads(wanted: int | None, *, offline: bool) -> int:
     if wanted is not None:
         return max(1, wanted)
     return max(1, (os.cpu_count() or 1) - 1) if offline else 1
+
+
+def native_bfloat16() -> bool:
+    """Whether the processor itself multiplies in bfloat16 (AVX-512 BF16, AMX): faster, where emulating it is slower."""
+    told = (getattr(torch.cpu, f"_is_{kind}_supported", None) for kind in ("avx512_bf16", "amx_tile"))
+    return any(ask is not None and bool(ask()) for ask in told)

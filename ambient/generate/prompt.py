@@ -4,9 +4,10 @@ A narrow token table, two attention layers and a mean: a phrase becomes one unit
 point between "light wind" and "gale" is a meaning of its own.
 
 A phrase in words that no caption used lies in the right direction, but far from all captions ("a bonfire spitting
-sparks" is nearest to campfires, at a cosine of 0.7), where the diffusion model was never trained. So every meaning is
-drawn towards the sounds that are known, in training and afterwards alike (:func:`ground`): retrieval, as in
-kNN-Diffusion (Sheynin et al., arXiv 2204.02849), of labels rather than of pictures.
+sparks" is nearest to campfires, at a cosine of 0.7), where the diffusion model was never trained. So the caption that
+lies nearest to it stands for it: retrieval, as in kNN-Diffusion (Sheynin et al., arXiv 2204.02849), of captions rather
+than of pictures. And captions are drawn towards the kinds of sound that they name, in training and afterwards alike
+(:func:`ground`).
 
 "Rain on a tent with distant thunder" is two sounds, but the meaning of the whole lies near one of them, or near
 neither. So what is named beside each other (:func:`parts_of`) is read part by part, each drawn to kinds of its own.
@@ -25,7 +26,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-__all__ = ["MAX_TOKENS", "PromptEncoder", "Reader", "ground", "parts_of", "read"]
+__all__ = ["MAX_TOKENS", "PromptEncoder", "Reader", "ground", "nearest", "parts_of", "read"]
 
 MAX_TOKENS = 64
 """Longer phrases are cut."""
@@ -34,7 +35,7 @@ LEAD = 0.5
 must be heard, the rest is its surroundings."""
 FIRST = 0.6
 """Share of the sound that is named first among several; the others have the rest in equal parts."""
-CONTEXT = 0.7
+CONTEXT = 0.5
 """How much of the meaning of the whole each part is read with: in "flashes and bangs in the sky" both are thunder."""
 LISTED = 3
 """Words, at most, of what stands between the commas of a list; what is longer is a phrase and its surroundings."""
@@ -44,6 +45,8 @@ little else" the second part names none, in "a calm evening with rain" the first
 FAMILIAR = (0.75, 0.85)
 """Cosine of the whole with the nearest known kind from which it begins to be read as a whole, and wholly is: "a warm
 night with crickets" is what crickets are called."""
+ALIKE = 0.25
+"""Say of the kinds in which caption stands for a phrase, where 1 would be as much as that of the meanings."""
 _BESIDE = re.compile(r" (?:with|and|while|plus) | ?& ?", re.IGNORECASE)
 _LISTED = re.compile(r" ?, ?|" + _BESIDE.pattern, re.IGNORECASE)
 _NO_COMMA = re.compile(r" ?,(?= (?:with|and|while|plus) )", re.IGNORECASE)
@@ -60,6 +63,19 @@ def ground(meaning: Tensor, prototypes: Tensor, share: float, sharpness: float) 
     near = nn.functional.normalize(torch.softmax(sharpness * meaning @ prototypes.T, -1) @ prototypes, dim=-1)
     drawn = nn.functional.normalize((1 - share) * meaning + share * near, dim=-1)
     return torch.where(meaning.abs().amax(-1, keepdim=True) > 0, drawn, meaning)
+
+
+def nearest(meaning: Tensor, captions: Tensor, prototypes: Tensor, sharpness: float) -> Tensor:
+    """The caption nearest to each meaning ``(..., dim)``, one of ``captions`` ``(captions, dim)``; shapes as there.
+
+    A little it counts, too, whether both are of one kind: "a tram" lies nearest to air that moves over a moor, and next
+    to trains, in company.
+    """
+    far = meaning @ captions.T
+    if len(prototypes):
+        kinds, theirs = (torch.softmax(sharpness * x @ prototypes.T, -1) for x in (meaning, captions))
+        far = far + ALIKE / sharpness * (kinds @ theirs.T).clamp_min(1e-9).log()
+    return captions[far.argmax(-1)]
 
 
 def parts_of(text: str) -> list[str]:
@@ -80,20 +96,38 @@ def parts_of(text: str) -> list[str]:
     return found
 
 
-def read(text: str, embed: Callable[[str], Tensor], prototypes: Tensor, share: float, sharpness: float) -> Tensor:
+def read(
+    text: str,
+    embed: Callable[[str], Tensor],
+    prototypes: Tensor,
+    share: float,
+    sharpness: float,
+    captions: Tensor | None = None,
+) -> Tensor:
     """Unit vector ``(dim,)`` of a prompt, drawn towards what is known; zeros for an empty one.
 
-    ``embed``: phrase → unit vector ``(dim,)``; the rest as in :func:`ground`. What is named first is stressed.
+    ``embed``: phrase → unit vector ``(dim,)``; ``captions``: those that the model was trained with, unit vectors
+    ``(captions, dim)``, of which the nearest stands for what is read; the rest as in :func:`ground`. What is named
+    first is stressed.
     """
     whole = text.strip().rstrip(".")
     if not whole:
         return torch.zeros(prototypes.shape[-1])
-    lead = whole.split(",", 1)[0].strip()
-    meaning = embed(whole)
-    if lead and lead != whole:
-        meaning = LEAD * embed(lead) + (1 - LEAD) * meaning
+    lead = whole.split(",", 1)[0].strip() or whole
+    meaning, first = embed(whole), embed(lead)
+    if lead != whole:
+        meaning = LEAD * first + (1 - LEAD) * meaning
     meaning = nn.functional.normalize(meaning, dim=-1)
-    drawn = ground(meaning, prototypes, share, sharpness)
+    # what surroundings change, beyond what they are drawn to, is left as it is in training
+    surroundings = (1 - share) * (meaning - first)
+
+    def drawn_from(meaning: Tensor) -> Tensor:
+        if captions is None or not len(captions):
+            return ground(meaning, prototypes, share, sharpness)
+        known = ground(nearest(meaning, captions, prototypes, sharpness), prototypes, share, sharpness)
+        return nn.functional.normalize(known + surroundings, dim=-1)
+
+    drawn = drawn_from(meaning)
     parts = parts_of(whole)
     if len(parts) < 2 or not len(prototypes):
         return drawn
@@ -103,13 +137,13 @@ def read(text: str, embed: Callable[[str], Tensor], prototypes: Tensor, share: f
         return min(1.0, max(0.0, (float((prototypes @ meaning).max()) - begin) / (end - begin)))
 
     alone = [embed(part) for part in parts]
-    named = embed(lead if parts[-1] in lead else whole)  # what the parts are parts of
+    named = first if parts[-1] in lead else embed(whole)  # what the parts are parts of
     sure = torch.tensor([near(m, SURE) for m in alone]) * (1 - near(named, FAMILIAR))
     if not float(sure[1:].sum()):
         return drawn
     shares = sure * torch.tensor([FIRST] + [(1 - FIRST) / (len(parts) - 1)] * (len(parts) - 1))
     meanings = nn.functional.normalize(torch.stack(alone) + CONTEXT * meaning, dim=-1)
-    told = (shares[:, None] * ground(meanings, prototypes, share, sharpness)).sum(0)
+    told = (shares[:, None] * drawn_from(meanings)).sum(0)
     return nn.functional.normalize(told + (1 - float(shares.sum())) * drawn, dim=-1)  # the whole says the rest best
 
 
@@ -129,8 +163,12 @@ class PromptEncoder(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers
         kinds: int = 0,
         grounding: float = 0.0,
         sharpness: float = 20.0,
+        known_captions: int = 0,
+        biased: bool = False,
     ) -> None:
-        """``kinds``: number of known kinds of sound; ``grounding``, ``sharpness``: see :func:`ground`."""
+        """``kinds``: number of known kinds of sound; ``grounding``, ``sharpness``: see :func:`ground`;
+        ``known_captions``: number of those that stand for phrases, see :func:`read`; ``biased``: whether it is known
+        how far from recordings the model paints each kind, see :meth:`Reader.bias`."""
         super().__init__()
         self.table = nn.Embedding(vocabulary, table_dim)
         self.widen = nn.Linear(table_dim, dim)
@@ -145,6 +183,8 @@ class PromptEncoder(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers
         nn.init.zeros_(self.usual.weight)
         nn.init.zeros_(self.usual.bias)
         self.register_buffer("prototypes", torch.zeros(kinds, dim), persistent=kinds > 0)
+        self.register_buffer("captions", torch.zeros(known_captions, dim), persistent=known_captions > 0)
+        self.register_buffer("bias", torch.zeros(kinds, latent_dim), persistent=biased)
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         x = self.norm(self.widen(self.table(ids)) + self.positions[: ids.shape[1]])
@@ -174,8 +214,8 @@ class Reader:
     @torch.inference_mode()
     def text(self, text: str) -> Tensor:
         """Unit vector ``(dim,)`` of a prompt, drawn towards what is known; zeros for an empty one: see :func:`read`."""
-        config = self._encoder.config
-        return read(text, self._embed, self._encoder.prototypes, config.grounding, config.sharpness)
+        part = self._encoder
+        return read(text, self._embed, part.prototypes, part.config.grounding, part.config.sharpness, part.captions)
 
     @torch.inference_mode()
     def usual(self, meaning: Tensor) -> tuple[Tensor, Tensor]:
@@ -185,3 +225,11 @@ class Reader:
         """
         mean, spread = self._encoder.usual(meaning).chunk(2, -1)
         return mean, spread.abs()
+
+    @torch.inference_mode()
+    def bias(self, meaning: Tensor) -> Tensor:
+        """What is to be added to latents that the model paints of a meaning, ``(latent_dim,)``, that on average they
+        have the colour and width of recordings; for a unit vector ``(dim,)``, by the kinds of sound nearest to it."""
+        part = self._encoder
+        found: Tensor = torch.softmax(part.config.sharpness * part.prototypes @ meaning, 0) @ part.bias
+        return found * (meaning.abs().amax() > 0)

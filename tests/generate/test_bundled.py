@@ -57,6 +57,22 @@ def test_same_request_same_samples_and_each_seed_its_own(backend: BundledBackend
     assert not np.allclose(moved.audio, one.audio, atol=1e-3)
 
 
+def test_rougher_numbers_paint_the_same(backend: BundledBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the processor multiplies in bfloat16 it is used: the clip stays what it is, what is kept stays exact."""
+    kept = clip(backend, request(frames=24)).latents[:, -12:]
+    found = {}
+    for rough in (False, True):
+        monkeypatch.setattr(bundled, "native_bfloat16", lambda rough=rough: rough)
+        other = BundledBackend(threads=1)
+        assert ("bfloat16" in other.device) is rough
+        made = clip(other, request(tail=Tail(kept), steps=4))
+        np.testing.assert_array_equal(made.latents[:, :12], kept)
+        found[rough] = made.latents.astype(np.float32)
+    fine, rough_ = found[False], found[True]
+    assert np.abs(fine - rough_).max() > 0
+    assert np.square(fine - rough_).mean() < 0.01 * np.square(fine - fine.mean(1, keepdims=True)).mean()
+
+
 def test_the_company_in_a_batch_does_not_matter(backend: BundledBackend) -> None:
     tail = Tail(np.zeros((64, 8), np.float16))
     batch = [

@@ -228,10 +228,12 @@ def test_a_whistle_is_no_breath(codec: AmbienceCodec) -> None:
 def test_two_decodes_of_a_bird_coincide(codec: AmbienceCodec) -> None:
     """But for what is faint, and was going on where one of them begins."""
     z = codec.encode(chirps(8, 7)[None]).latents
-    one, two = (codec.decode(z[..., a:b], [(7 + a) * FRAME], [9]).sample for a, b in ((0, 30), (10, 40)))
     edge = EDGE_LATENTS * FRAME
-    a, b = one[..., 10 * FRAME + edge : 30 * FRAME - edge], two[..., edge : 20 * FRAME - edge]
-    assert float((a - b).abs().max()) < 3e-3 * float(a.abs().max())
+    for seed in range(5):
+        one, two = (codec.decode(z[..., a:b], [(7 + a) * FRAME], [seed]).sample for a, b in ((0, 30), (10, 40)))
+        a, b = one[..., 10 * FRAME + edge : 30 * FRAME - edge], two[..., edge : 20 * FRAME - edge]
+        off = (a - b).abs().unflatten(2, (-1, FRAME)).amax((0, 1, 3)) / a.abs().max()
+        assert float(off[0]) < 0.02 and float(off[1:].max()) < 1e-3
 
 
 def test_a_track_drawn_as_it_is_distributed_misses_least() -> None:

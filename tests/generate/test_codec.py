@@ -41,6 +41,15 @@ def test_noise_depends_on_seed_and_position_only(seed: int, first: int, skip: in
     assert not np.array_equal(position_noise(seed ^ 1, first + skip, count), part)
 
 
+def test_noise_is_white_and_normal() -> None:
+    x = position_noise(7, 0, 200)
+    assert abs(x.mean()) < 0.005 and x.std() == pytest.approx(1, abs=0.005)
+    assert (x**4).mean() == pytest.approx(3, abs=0.1) and 4 < np.abs(x).max() < 5
+    assert abs(np.corrcoef(x)[0, 1]) < 0.01  # mid and side know nothing of each other
+    for by in (1, 2, 4, FRAME):
+        assert abs((x[:, by:] * x[:, :-by]).mean()) < 0.01
+
+
 def test_flicker_depends_on_position_only() -> None:
     whole, part = position_flicker(5, 100, 6), position_flicker(5, 102, 3)
     np.testing.assert_allclose(whole[..., 160:400], part, atol=1e-5)

@@ -138,7 +138,7 @@ def test_the_model_paints_plain_sounds_between_ends_that_stay(
     monkeypatch.setattr(backend, "_denoised", lambda batch, steps: (seen.extend(batch), whole(batch, steps))[1])
     (made,) = backend.generate([asked])
     assert isinstance(made, Clip)
-    far = backend._manner(asked.prompt).numpy()[:, None]
+    far = (backend._manner(asked.prompt) + backend._bias(asked.prompt)).numpy()[:, None]
     painted = next(request for request in seen if request.seed == 2)
     for end, place in (("tail", slice(None, KEPT)), ("head", slice(-KEPT, None))):
         if ends in (end, "both"):

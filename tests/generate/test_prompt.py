@@ -135,3 +135,41 @@ def test_without_kinds_a_text_is_read_as_a_whole() -> None:
 def test_the_bundled_model_reads_both(reader: Reader) -> None:
     text = reader.text("a sprinkle on the skylight with hooting in the churchyard")
     assert float(text @ reader.text("light drizzle")) > 0.5 and float(text @ reader.text("an owl hooting")) > 0.4
+
+
+def test_the_nearest_caption_stands_for_a_phrase() -> None:
+    captions = torch.nn.functional.normalize(
+        torch.tensor([[1.0, 0.2, 0, 0], [1.0, 0, 0.3, 0], [0, 1.0, 0, 0.4]]), dim=1
+    )
+
+    def said(text: str) -> torch.Tensor:
+        return read(text, embed, KINDS, 0.6, 30.0, captions)
+
+    for phrase, row in (("rain", 0), ("thunder", 2)):
+        assert torch.allclose(said(phrase), ground(captions[row], KINDS, 0.6, 30.0), atol=1e-6)
+    assert not torch.allclose(read("rain", lambda _: captions[1], KINDS, 0.6, 30.0, captions), said("rain"), atol=1e-3)
+    both = said("rain with thunder")  # each part by a caption of its own
+    assert float(both @ said("rain")) > 0.5 and float(both @ said("thunder")) > 0.5
+    assert float(read(" ", embed, KINDS, 0.6, 30.0, captions).norm()) == 0
+    # a setting named after it colours what is heard first
+    assert 0.9 < float(said("rain, thunder") @ said("rain")) < 0.9999
+
+
+def test_captions_mean_what_they_meant_and_phrases_what_captions_mean(reader: Reader) -> None:
+    encoder = reader._encoder
+    assert len(encoder.captions) == encoder.config.known_captions >= 500
+    caption = "a swarm of insects humming around flowers"
+    plain = ground(reader._embed(caption), encoder.prototypes, encoder.config.grounding, encoder.config.sharpness)
+    assert float(reader.text(caption) @ plain) > 0.999
+    meant = ground(encoder.captions, encoder.prototypes, encoder.config.grounding, encoder.config.sharpness)
+    for phrase in ("wasps at the jam jar", "a tram on its way downtown", "the ring road at five"):
+        assert float((meant @ reader.text(phrase)).max()) > 0.9999
+
+
+def test_bias_is_that_of_the_kinds_that_are_meant(reader: Reader) -> None:
+    kinds, bias = reader._encoder.prototypes, reader._encoder.bias
+    assert float(bias.norm(dim=1).min()) > 0  # of every kind it was measured
+    for row in (0, len(kinds) // 2, -1):
+        near = torch.stack([reader.bias(kinds[row]), bias[row]])
+        assert float(torch.nn.functional.cosine_similarity(near[0], near[1], 0)) > 0.9
+    assert not reader.bias(torch.zeros(kinds.shape[1])).any()

@@ -21,8 +21,8 @@ from ambient.messages import Clip, ClipKey, ClipRequest, PromptMix, Tail
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))  # tools/ is no part of the package
 
+from tools.training.adopt import load_half  # noqa: E402
 from tools.training.cli import main, settings_of  # noqa: E402
-from tools.training.export import load_half  # noqa: E402
 
 
 def train(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
@@ -106,7 +106,7 @@ def test_all_stages_and_the_model_they_make(tmp_path: pathlib.Path, capsys: pyte
     diffusion = ["diffusion", work, "--seconds", 1, *(x for s in ["latent_dim=16", *small] for x in ("--set", s))]
     train(capsys, *diffusion)
     assert "from step 0" not in train(capsys, *diffusion)  # goes on where it stopped
-    train(capsys, "export", work, tmp_path / "plain", "--set", "anchor_clips=4")
+    train(capsys, "export", work, tmp_path / "plain", "--set", "anchor_clips=4", "--set", "bias_clips=1")
     plain = json.loads((tmp_path / "plain" / "model_index.json").read_text())
     assert plain["ambient"]["guidance"] > 1 and "distilled_steps" not in plain["ambient"]
     endless = [*diffusion, "--seconds", 600, "--set", "ahead=1", "--set", "batch=16"]  # more than a pipe holds
@@ -143,7 +143,7 @@ def test_all_stages_and_the_model_they_make(tmp_path: pathlib.Path, capsys: pyte
     saved = torch.load(work / "texture.pt", weights_only=False)
     torch.save(saved | {"step": 49}, work / "texture.pt")
     assert "'step': 50, 'distance'" in train(capsys, *texture)
-    train(capsys, "export", work, tmp_path / "model", "--set", "anchor_clips=4")
+    train(capsys, "export", work, tmp_path / "model", "--set", "anchor_clips=4", "--set", "bias_clips=1")
     card = json.loads((tmp_path / "model" / "model_index.json").read_text())
     assert card["_class_name"] == "AmbiencePipeline"
     assert (card["ambient"]["steps"], card["ambient"]["min_steps"], card["ambient"]["guidance"]) == (2, 2, 1.0)
@@ -160,6 +160,7 @@ def test_all_stages_and_the_model_they_make(tmp_path: pathlib.Path, capsys: pyte
     assert isinstance(clip, Clip) and clip.audio.shape == (12 * 3840, 2)
     encoder = backend._reader._encoder  # it knows the labels, and draws meanings towards them
     assert encoder.prototypes.shape[0] >= 3 and encoder.config.grounding > 0
+    assert len(encoder.captions) >= 3 and bool(encoder.bias.any())
     # the finished model is a start for other recordings, without the teacher
     more = tmp_path / "more"
     settings = ["--set", "texts_per_label=8", "--set", "procedural=0"]

@@ -153,6 +153,8 @@ def test_it_trains_on_what_the_model_plays() -> None:
     request = ClipRequest(ClipKey("a", 0), 0, 24, 0, 5, 1, PromptMix.of("rain"), backend.info.steps, 1.0, tail)
     backend._mended = lambda _, x: x  # type: ignore[method-assign]  # what follows training
     backend._anchored = lambda _, x: x  # type: ignore[method-assign]
+    backend._bias = lambda _: torch.zeros(64)  # type: ignore[method-assign]
+    backend._transformer.float()
     with torch.inference_mode():
         played = backend._sample([request], backend.info.steps)
         noise = torch.randn((1, 64, 24), generator=torch.Generator().manual_seed(5))

@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
 from ambient.generate.bundled import WEIGHTS
 from ambient.generate.prompt import MAX_TOKENS, PromptEncoder
-from tools.training.export import load_half, read_encoder
 from tools.training.features import chance_of
 
-__all__ = ["OwnEncoder", "adopt"]
+__all__ = ["OwnEncoder", "adopt", "load_half", "read_encoder"]
 
 
 def adopt(model: pathlib.Path, work: pathlib.Path, settings: dict[str, Any]) -> None:
@@ -53,8 +53,10 @@ def adopt(model: pathlib.Path, work: pathlib.Path, settings: dict[str, Any]) -> 
         torch.save(state, work / "tones.pt")
     known = encoder.pop("prototypes", torch.zeros(0, encoder["positions"].shape[1]))
     np.save(work / "known.npy", known.numpy())
+    np.save(work / "known_captions.npy", encoder.pop("captions", known[:0]).numpy())
+    encoder.pop("bias", None)  # it is of these weights
     own = {k: v for k, v in encoder.items() if not k.startswith("usual.")}
-    fitted = ("kinds", "grounding", "sharpness")  # anew, by the stages behind
+    fitted = ("kinds", "known_captions", "biased", "grounding", "sharpness")  # anew, by the stages behind
     config = {k: v for k, v in about["prompt_encoder"].items() if not k.startswith("_") and k not in fitted}
     torch.save({"model": own, "config": config, "step": 0, "seconds": 0.0}, work / "prompt.pt")
     torch.save(
@@ -89,3 +91,15 @@ class OwnEncoder:
             ids, mask = torch.tensor([e.ids for e in encoded]), torch.tensor([e.attention_mask for e in encoded])
             found[pick] = self._encoder(ids, mask).numpy()
         return found
+
+
+def read_encoder(work: pathlib.Path, part: str | None = None) -> dict[str, Any]:
+    """The prompt encoder of a working folder, of the last stage that has run or of ``part``: ``config``, ``model``."""
+    last = part or ("naming.pt" if (work / "naming.pt").exists() else "prompt.pt")
+    found: dict[str, Any] = torch.load(work / last, weights_only=False, map_location="cpu")
+    return found
+
+
+def load_half(path: pathlib.Path) -> dict[str, torch.Tensor]:
+    """Weights as exported, in single precision. Raises OSError."""
+    return {k: v.float() for k, v in load_file(path).items()}

@@ -176,7 +176,9 @@ def evaluate(
     encoder = backend._reader._encoder
     if work is not None and _knows(encoder.prototypes, work):
         labels = sorted({e["label"] for e in json.loads((work / "index.json").read_text())})
-        found["named"] = understood(backend._reader._embed, encoder.prototypes, labels, encoder.config.sharpness)
+        found["named"] = understood(
+            backend._reader._embed, encoder.prototypes, labels, encoder.config.sharpness, encoder.captions
+        )
     said = list(EXPECTED)[:phrases]
     clips_of = {text: sound(text, i) for i, text in enumerate(said)}
     levels = [float(_decibels(x)) for x in clips_of.values()]

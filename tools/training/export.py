@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import pathlib
 import shutil
@@ -10,20 +11,24 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 
-from ambient.generate.bundled import WEIGHTS
+from ambient.generate.bundled import WEIGHTS, BundledBackend
 from ambient.generate.codec import EDGE_LATENTS, AmbienceCodec
 from ambient.generate.prompt import PromptEncoder
+from ambient.messages import ClipKey, ClipRequest, PromptMix
+from tools.training.adopt import OwnEncoder, read_encoder
+from tools.training.captions import PHRASES
 from tools.training.codec import linear
-from tools.training.diffusion import TEXT_DIM, Sampler, build
+from tools.training.diffusion import TEXT_DIM, Kind, Sampler, build
+from tools.training.texture import GroupSampler
 from tools.training.tones import knows_calls
 
 
 def export(work: pathlib.Path, out: pathlib.Path, settings: dict[str, Any]) -> int:
     """Writes the model into ``out``; ``settings``: ``shift`` and what planners must know. Returns its size in bytes."""
-    about = {k: v for k, v in settings.items() if k not in ("shift", "anchor_clips", "distilled")}
+    about = {k: v for k, v in settings.items() if k not in ("shift", "anchor_clips", "bias_clips", "distilled")}
     clips = settings["anchor_clips"]
     trained = torch.load(work / "diffusion.pt", weights_only=False, map_location="cpu")
     transformer = build(trained["settings"])
@@ -53,13 +58,21 @@ def export(work: pathlib.Path, out: pathlib.Path, settings: dict[str, Any]) -> i
     read = read_encoder(work)
     config = {k: v for k, v in read["config"].items() if not k.startswith("_")}
     prototypes = torch.from_numpy(np.load(work / "prototypes.npy"))
+    captions = known_captions(work)
     learned = trained["settings"]
     encoder = PromptEncoder(
         **config
-        | {"latent_dim": learned["latent_dim"], "kinds": len(prototypes)}
+        | {
+            "latent_dim": learned["latent_dim"],
+            "kinds": len(prototypes),
+            "known_captions": len(captions),
+            "biased": True,
+        }
         | {k: learned[k] for k in ("grounding", "sharpness")}
     )
-    encoder.load_state_dict(read["model"] | {f"usual.{k}": v for k, v in usual.items()} | {"prototypes": prototypes})
+    fitted = {"prototypes": prototypes, "captions": captions} | {f"usual.{k}": v for k, v in usual.items()}
+    unbiased = torch.zeros(len(prototypes), learned["latent_dim"])
+    encoder.load_state_dict(read["model"] | fitted | {"bias": unbiased})
     out.mkdir(parents=True, exist_ok=True)
     for name, part in (("transformer", transformer), ("codec", codec), ("prompt_encoder", encoder)):
         _write(part, out / name)
@@ -74,9 +87,27 @@ def export(work: pathlib.Path, out: pathlib.Path, settings: dict[str, Any]) -> i
         "ambient": about | {"edge_latents": EDGE_LATENTS, "trained_steps": trained["step"]},
     }
     (out / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
+    encoder.bias.copy_(bias_of(out, work, trained["settings"], settings["bias_clips"]))
+    _write(encoder, out / "prompt_encoder")
     size = sum(p.stat().st_size for p in out.rglob("*") if p.is_file())
     print(f"export: {size / 1e6:.1f} MB in {out}, after {trained['step']} steps of diffusion training")
     return size
+
+
+def known_captions(work: pathlib.Path) -> torch.Tensor:
+    """What the labels of a working folder are called, as the prompt encoder reads it, float32 unit vectors ``(captions,
+    dim)``: phrases that were varied in training, and of labels that have none, their recordings' captions. What a
+    finished model knew that was the start stays."""
+    said = dict.fromkeys(
+        text
+        for entry in json.loads((work / "index.json").read_text())
+        for text in PHRASES.get(entry["label"], [entry["label"], entry["caption"].rstrip(".")])
+    )
+    found = OwnEncoder(work)(list(said))
+    if (work / "known_captions.npy").exists():
+        known = np.load(work / "known_captions.npy")
+        found = np.concatenate([found, known[(known @ found.T).max(1) < 0.99]])
+    return torch.from_numpy(found.astype(np.float32))
 
 
 def usual_latents(work: pathlib.Path, settings: dict[str, Any], clips: int) -> dict[str, torch.Tensor]:
@@ -100,20 +131,46 @@ def usual_latents(work: pathlib.Path, settings: dict[str, Any], clips: int) -> d
     return {k: torch.from_numpy(np.ascontiguousarray(v, np.float32)) for k, v in found.items()}
 
 
+@torch.inference_mode()
+def bias_of(model: pathlib.Path, work: pathlib.Path, settings: dict[str, Any], clips: int) -> torch.Tensor:
+    """How far from training recordings a model paints each kind on average, ``(kinds, latent_dim)``: mean latents of
+    ``clips`` of its labels' phrases, and of twice as many stretches of recordings. In colour and width, not in power,
+    which is the scene's. Zeros for kinds that the folder has no sounds of."""
+    backend = BundledBackend(str(model), threads=torch.get_num_threads())
+    encoder, info, step = backend._encoder, backend.info, backend._codec.power_step()
+    found = torch.zeros(len(encoder.prototypes), info.latent_channels)
+    sampler = GroupSampler(work, settings | {"drop_text": 0.0}, seed=2)
+    labels = sorted({e["label"] for e in json.loads((work / "index.json").read_text())})
+    for row, label in enumerate(labels):
+        if label not in sampler.by_label:
+            continue
+        said = PHRASES.get(label, [label])
+        asked = [
+            ClipRequest(
+                ClipKey(label, i),
+                0,
+                info.max_latent_frames,
+                0,
+                10**6 + i,
+                1 + i,
+                PromptMix.of(text),
+                info.steps,
+                info.guidance,
+            )
+            for i, text in enumerate(itertools.islice(itertools.cycle(said), clips))
+        ]
+        made = torch.cat([backend._sample([request], info.steps) for request in asked])
+        real = [sampler.clip(Kind((label,)), info.max_latent_frames)[0] for _ in range(2 * clips)]
+        away = torch.from_numpy(np.stack(real)).mean((0, 2)) - made.mean((0, 2))
+        louder = backend._codec.log_power(made + away[:, None]) - backend._codec.log_power(made)
+        found[row] = away - louder.mean() * step
+        if (row + 1) % 20 == 0 or row + 1 == len(labels):
+            print(f"export: the colour of {row + 1} of {len(labels)} kinds", flush=True)
+    return found
+
+
 def _write(part: nn.Module, folder: pathlib.Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     part.save_config(folder)  # type: ignore[operator]  # of diffusers' ConfigMixin
     save_file({k: v.detach().half().contiguous() for k, v in part.state_dict().items()}, folder / WEIGHTS)
     (folder / WEIGHTS).chmod(0o644)  # safetensors writes for the owner alone
-
-
-def read_encoder(work: pathlib.Path, part: str | None = None) -> dict[str, Any]:
-    """The prompt encoder of a working folder, of the last stage that has run or of ``part``: ``config``, ``model``."""
-    last = part or ("naming.pt" if (work / "naming.pt").exists() else "prompt.pt")
-    found: dict[str, Any] = torch.load(work / last, weights_only=False, map_location="cpu")
-    return found
-
-
-def load_half(path: pathlib.Path) -> dict[str, torch.Tensor]:
-    """Weights as exported, in single precision. Raises OSError."""
-    return {k: v.float() for k, v in load_file(path).items()}

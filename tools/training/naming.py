@@ -25,7 +25,7 @@ import torch
 from scipy.optimize import nnls
 from tokenizers import Tokenizer
 
-from ambient.generate.prompt import MAX_TOKENS, PromptEncoder, parts_of, read
+from ambient.generate.prompt import MAX_TOKENS, PromptEncoder, nearest, parts_of, read
 from tools.training.adopt import OwnEncoder
 from tools.training.captions import PHRASES
 from tools.training.dictionary import Nouns, definitions
@@ -363,12 +363,17 @@ def _lessons(
 
 
 def understood(
-    embed: Callable[[str], torch.Tensor], prototypes: torch.Tensor, labels: list[str], sharpness: float
+    embed: Callable[[str], torch.Tensor],
+    prototypes: torch.Tensor,
+    labels: list[str],
+    sharpness: float,
+    captions: torch.Tensor | None = None,
 ) -> dict[str, Any]:
     """How well phrases that no caption contains lead to the kind of sound they name.
 
-    ``embed``: phrase → unit vector; ``prototypes``: one row a label. ``nearest``: share of phrases that lie nearest to
-    a right label; ``weight``: of the right labels in what meanings are drawn to, mean; ``wrong``: phrase → nearest;
+    ``embed``: phrase → unit vector; ``prototypes``: one row a label; ``captions``: see :func:`read`. ``nearest``: share
+    of phrases whose reading lies nearest to a right label; ``weight``: of the right labels in what readings are drawn
+    to, mean; ``wrong``: phrase → nearest;
     ``both``: of texts that name two sounds, in how many each has at least a tenth of what the reading is drawn to;
     ``own``: share of a label in the readings of those of its captions that name things beside each other, mean.
     """
@@ -377,7 +382,10 @@ def understood(
     known = [(rows, phrase) for rows, phrase in known if rows]
     right, weights, wrong = [], [], {}
     for rows, phrase in known:
-        near = torch.softmax(sharpness * kinds @ embed(phrase), 0)
+        meaning = embed(phrase)
+        if captions is not None and len(captions):
+            meaning = nearest(meaning, captions, kinds, sharpness)
+        near = torch.softmax(sharpness * kinds @ meaning, 0)
         best = int(near.argmax())
         right.append(best in rows)
         weights.append(float(near[rows].sum()))
@@ -385,12 +393,12 @@ def understood(
             wrong[phrase] = labels[best]
 
     def shares(text: str) -> np.ndarray:
-        drawn = read(text, embed, kinds, 1.0, sharpness)
+        drawn = read(text, embed, kinds, 1.0, sharpness, captions)
         found = nnls(kinds.T.double().numpy(), drawn.double().numpy())[0]
         return np.asarray(found / found.sum())
 
-    captions = [(i, p) for i, x in enumerate(labels) for p in PHRASES.get(x, []) if len(parts_of(p)) > 1]
-    own = [shares(caption)[i] for i, caption in captions]
+    listed = [(i, p) for i, x in enumerate(labels) for p in PHRASES.get(x, []) if len(parts_of(p)) > 1]
+    own = [shares(caption)[i] for i, caption in listed]
     both = []
     rng = np.random.default_rng(1)
     for _ in range(PAIRS if len(known) > 1 else 0):
