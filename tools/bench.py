@@ -58,9 +58,9 @@ def busy(cores: int) -> Iterator[None]:
             other.kill()
 
 
-def _matrix(torch: Any) -> float:
+def _matrix(torch: Any, dtype: Any) -> float:
     """Floating-point operations a second of a matrix product as the transformer has them."""
-    a, b = torch.randn(256, 1024), torch.randn(1024, 1024)
+    a, b = torch.randn(256, 1024).to(dtype), torch.randn(1024, 1024).to(dtype)
     a @ b
     start = time.perf_counter()
     for _ in range(50):
@@ -76,24 +76,36 @@ def _request(index: int, info: Any) -> Any:
     return ClipRequest(ClipKey("bench", index), 0, latents, 0, index, 1, prompt, info.steps, info.guidance)
 
 
-def _operations(backend: Any) -> float:
-    """Floating-point operations of the bench's clip, counted."""
+def _operations(backend: Any) -> dict[Any, float]:
+    """Floating-point operations of the bench's clip, counted, by the type of number: the transformer's may be rougher
+    than the decoder's."""
+    import torch
     from torch.utils.flop_counter import FlopCounterMode
 
+    transformer = backend._transformer
+    backend.generate([_request(0, backend.info)])  # what is made once for each stream does not count
     with FlopCounterMode(display=False) as counter:
         backend.generate([_request(0, backend.info)])
-    return float(counter.get_total_flops())
+    inside = sum(counter.get_flop_counts()[type(transformer).__name__].values())
+    found = {torch.float32: float(counter.get_total_flops() - inside)}
+    found[transformer.dtype] = found.get(transformer.dtype, 0.0) + inside
+    return found
 
 
-def _limit() -> tuple[float, float]:
-    """Operations for a latent frame of the bundled model, and operations a second that one thread reaches here."""
+def _least(operations: dict[Any, float]) -> float:
+    """Seconds that so many operations take at the rate of matrix products of each type of number, here and now."""
     import torch
 
+    return sum(count / _matrix(torch, dtype) for dtype, count in operations.items())
+
+
+def _least_per_latent() -> float:
+    """As :func:`_least`, for a latent frame of the bundled model on one thread."""
     from ambient.generate.catalogue import describe
     from ambient.generate.loading import load_backend
 
     backend = load_backend(describe("bundled"), device="cpu", threads=1)
-    return _operations(backend) / _request(0, backend.info).latent_frames, _matrix(torch)
+    return _least(_operations(backend)) / _request(0, backend.info).latent_frames
 
 
 def clip() -> dict[str, Any]:
@@ -129,17 +141,16 @@ def clip() -> dict[str, Any]:
         "guidance": info.guidance,
         "import_seconds": round(imports, 2),
         "load_seconds": round(load, 2),
-        "gigaflop": round(operations / 1e9, 1),
+        "gigaflop": {str(dtype).removeprefix("torch."): round(n / 1e9, 1) for dtype, n in operations.items()},
     }
     for threads in (1, 2):
         torch.set_num_threads(threads)
-        limit = _matrix(torch)
+        least = _least(operations)
         spent = run()
         found[f"threads_{threads}"] = {
             "times_real_time": round(sound / spent, 1),
-            "limit_times_real_time": round(sound / (operations / limit), 1),
-            "share_of_limit": round(operations / limit / spent, 2),
-            "matrix_gigaflops": round(limit / 1e9, 1),
+            "limit_times_real_time": round(sound / least, 1),
+            "share_of_limit": round(least / spent, 2),
         }
         with busy(1):
             found[f"threads_{threads}"]["times_real_time_one_core_busy"] = round(sound / run(), 1)
@@ -157,10 +168,10 @@ def render() -> dict[str, Any]:
         began = time.perf_counter()
         said = json.loads(subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout)
         spent = time.perf_counter() - began
-        each, reached = _limit()
+        each = _least_per_latent()
         return {
             "times_real_time": round(120 / spent, 2),
-            "limit_times_real_time": round(120 / (said["latents"] * each / reached), 1),
+            "limit_times_real_time": round(120 / (said["latents"] * each), 1),
             "clips": said["clips"],
             "joins": said["joins"],
             "includes": "start of both processes and loading of the model",
@@ -241,10 +252,10 @@ def live() -> dict[str, Any]:
         status = _get(port, "/api/v1/streams/forest")
         latents = status["counts"]["latents"] / status["seconds"]
     cores = os.cpu_count() or 1
-    each, reached = _limit()
+    each = _least_per_latent()
     return {
         "processor_share_of_all_cores": round((after - before) / 40 / cores, 3),
-        "limit_share_of_all_cores": round(latents * each / reached / cores, 3),
+        "limit_share_of_all_cores": round(latents * each / cores, 3),
         "cores": cores,
         "memory_mb": round(megabytes),
         "underruns": status["counts"]["underruns"],

@@ -81,8 +81,8 @@ def velocity(model: Callable[..., Any], x: Tensor, sigma: Tensor, given: Tensor,
     return out
 
 
-def _load(kind: type[_Model], folder: pathlib.Path, device: str, dtype: torch.dtype = torch.float32) -> _Model:
-    """One part of a checkpoint. Raises BackendError when a file is missing, broken, or holds NaN."""
+def _load(kind: type[_Model], folder: pathlib.Path, device: str) -> _Model:
+    """One part of a checkpoint, in float32. Raises BackendError when a file is missing, broken, or holds NaN."""
     path = folder / WEIGHTS
     try:
         config = json.loads((folder / "config.json").read_text("utf-8"))
@@ -96,7 +96,7 @@ def _load(kind: type[_Model], folder: pathlib.Path, device: str, dtype: torch.dt
         raise BackendError(f"{path} cannot be read: {first}; install the model again") from error
     if not all(bool(torch.isfinite(w).all()) for w in weights.values()):
         raise BackendError(f"{path} holds weights that are not finite; install the model again")
-    return nn.Module.to(model.eval(), device, dtype)  # diffusers' own warns of layers that are not there
+    return model.float().eval().to(device)
 
 
 def _moved(request: ClipRequest, by: Tensor) -> ClipRequest:
@@ -128,7 +128,10 @@ class BundledBackend(BatchedBackend):
         self._device = chosen.torch_device
         device = str(self._device)
         folder = pathlib.Path(info.path)
-        self._transformer = _load(StableAudio3DiTModel, folder / "transformer", device, chosen.dtype)
+        self._transformer = _load(StableAudio3DiTModel, folder / "transformer", device)
+        turns = self._transformer.rotary_pos_emb.inv_freq
+        nn.Module.to(self._transformer, chosen.dtype)  # diffusers' own warns of layers that are not there
+        self._transformer.rotary_pos_emb.inv_freq = turns  # rounded, places far into a clip would be others
         self._run = Ways(self._transformer)
         self._codec = _load(AmbienceCodec, folder / "codec", device)
         self._weights = self._codec.latent_decibels()
@@ -210,7 +213,7 @@ class BundledBackend(BatchedBackend):
                 mask[i, :, -request.head.kept :] = 1.0
         one_shot = torch.tensor([float(r.one_shot) for r in batch])
         wanted = condition(torch.stack([self._meaning(r.prompt) for r in batch]), one_shot)
-        avoided = condition(torch.stack([self._reader.text(r.prompt.avoid) for r in batch]), one_shot)
+        avoided = condition(torch.stack([self._reader.avoided(r.prompt.avoid) for r in batch]), one_shot)
         # a distilled model needs no guidance, except away from what is to be avoided
         strengths = [r.guidance + _AVOID * (r.guidance == 1 and bool(r.prompt.avoid)) for r in batch]
         guidance = torch.tensor(strengths)[:, None, None]
@@ -313,7 +316,7 @@ class BundledBackend(BatchedBackend):
         """
         mean, spread = self._reader.usual(self._meaning(prompt))
         share = share_of_likes(prompt)
-        mean = (1 - share) * mean
+        mean = (1 - share) * (mean - (self._bias(prompt) if stream is None else 0))  # streams tell where they lie
         for part, weight in prompt.parts:
             if likes(part):
                 mean = mean + weight * self._resembled(part).mean

@@ -26,7 +26,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-__all__ = ["MAX_TOKENS", "PromptEncoder", "Reader", "ground", "nearest", "parts_of", "read"]
+__all__ = ["MAX_TOKENS", "Known", "PromptEncoder", "Reader", "ground", "nearest", "parts_of", "read"]
 
 MAX_TOKENS = 64
 """Longer phrases are cut."""
@@ -45,7 +45,7 @@ little else" the second part names none, in "a calm evening with rain" the first
 FAMILIAR = (0.75, 0.85)
 """Cosine of the whole with the nearest known kind from which it begins to be read as a whole, and wholly is: "a warm
 night with crickets" is what crickets are called."""
-ALIKE = 0.25
+ALIKE = 0.5
 """Say of the kinds in which caption stands for a phrase, where 1 would be as much as that of the meanings."""
 _BESIDE = re.compile(r" (?:with|and|while|plus) | ?& ?", re.IGNORECASE)
 _LISTED = re.compile(r" ?, ?|" + _BESIDE.pattern, re.IGNORECASE)
@@ -65,13 +65,19 @@ def ground(meaning: Tensor, prototypes: Tensor, share: float, sharpness: float) 
     return torch.where(meaning.abs().amax(-1, keepdim=True) > 0, drawn, meaning)
 
 
-def nearest(meaning: Tensor, captions: Tensor, prototypes: Tensor, sharpness: float) -> Tensor:
-    """The caption nearest to each meaning ``(..., dim)``, one of ``captions`` ``(captions, dim)``; shapes as there.
+Known = tuple[Tensor, Tensor]
+"""Names ``(captions, dim)``, and the captions that they stand for, unit vectors of the same shape. Names are unit
+vectors too, and shorter where they are to be taken only if nothing else is as near."""
+
+
+def nearest(meaning: Tensor, known: Known, prototypes: Tensor, sharpness: float) -> Tensor:
+    """The caption whose name is nearest to each meaning ``(..., dim)``; shapes as there.
 
     A little it counts, too, whether both are of one kind: "a tram" lies nearest to air that moves over a moor, and next
     to trains, in company.
     """
-    far = meaning @ captions.T
+    names, captions = known
+    far = meaning @ names.T
     if len(prototypes):
         kinds, theirs = (torch.softmax(sharpness * x @ prototypes.T, -1) for x in (meaning, captions))
         far = far + ALIKE / sharpness * (kinds @ theirs.T).clamp_min(1e-9).log()
@@ -102,33 +108,31 @@ def read(
     prototypes: Tensor,
     share: float,
     sharpness: float,
-    captions: Tensor | None = None,
+    known: Known | None = None,
 ) -> Tensor:
     """Unit vector ``(dim,)`` of a prompt, drawn towards what is known; zeros for an empty one.
 
-    ``embed``: phrase → unit vector ``(dim,)``; ``captions``: those that the model was trained with, unit vectors
-    ``(captions, dim)``, of which the nearest stands for what is read; the rest as in :func:`ground`. What is named
-    first is stressed.
+    ``embed``: phrase → unit vector ``(dim,)``; ``known``: the captions that the model was trained with, of which the
+    nearest stands for what is read; the rest as in :func:`ground`. What is named first is stressed.
     """
     whole = text.strip().rstrip(".")
-    if not whole:
+    if not re.search(r"\w", whole):
         return torch.zeros(prototypes.shape[-1])
-    lead = whole.split(",", 1)[0].strip() or whole
+    lead, parts = whole.split(",", 1)[0].strip() or whole, parts_of(whole)
     meaning, first = embed(whole), embed(lead)
     if lead != whole:
         meaning = LEAD * first + (1 - LEAD) * meaning
     meaning = nn.functional.normalize(meaning, dim=-1)
     # what surroundings change, beyond what they are drawn to, is left as it is in training
-    surroundings = (1 - share) * (meaning - first)
+    surroundings = (1 - share) * (meaning - first) * (not parts or parts[-1] in lead)
 
     def drawn_from(meaning: Tensor) -> Tensor:
-        if captions is None or not len(captions):
+        if known is None or not len(known[0]):
             return ground(meaning, prototypes, share, sharpness)
-        known = ground(nearest(meaning, captions, prototypes, sharpness), prototypes, share, sharpness)
-        return nn.functional.normalize(known + surroundings, dim=-1)
+        drawn = ground(nearest(meaning, known, prototypes, sharpness), prototypes, share, sharpness)
+        return nn.functional.normalize(drawn + surroundings, dim=-1)
 
     drawn = drawn_from(meaning)
-    parts = parts_of(whole)
     if len(parts) < 2 or not len(prototypes):
         return drawn
 
@@ -183,6 +187,7 @@ class PromptEncoder(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers
         nn.init.zeros_(self.usual.weight)
         nn.init.zeros_(self.usual.bias)
         self.register_buffer("prototypes", torch.zeros(kinds, dim), persistent=kinds > 0)
+        self.register_buffer("names", torch.zeros(known_captions, dim), persistent=known_captions > 0)
         self.register_buffer("captions", torch.zeros(known_captions, dim), persistent=known_captions > 0)
         self.register_buffer("bias", torch.zeros(kinds, latent_dim), persistent=biased)
 
@@ -204,6 +209,7 @@ class Reader:
         self._tokenizer.enable_truncation(MAX_TOKENS)
         self._tokenizer.no_padding()
         self._embed = lru_cache(maxsize=1024)(self._embed_once)
+        self._text = lru_cache(maxsize=1024)(self._text_once)
 
     @torch.inference_mode()
     def _embed_once(self, text: str) -> Tensor:
@@ -212,10 +218,19 @@ class Reader:
         return embedded.clone()
 
     @torch.inference_mode()
+    def _text_once(self, text: str, by_captions: bool) -> Tensor:
+        part = self._encoder
+        known = (part.names, part.captions) if by_captions else None
+        return read(text, self._embed, part.prototypes, part.config.grounding, part.config.sharpness, known)
+
     def text(self, text: str) -> Tensor:
         """Unit vector ``(dim,)`` of a prompt, drawn towards what is known; zeros for an empty one: see :func:`read`."""
-        part = self._encoder
-        return read(text, self._embed, part.prototypes, part.config.grounding, part.config.sharpness, part.captions)
+        return self._text(text, True)
+
+    def avoided(self, text: str) -> Tensor:
+        """As :meth:`text`, of what is not to be heard. It need not be one of the captions: were both it and the prompt
+        read as the same, nothing would be avoided."""
+        return self._text(text, False)
 
     @torch.inference_mode()
     def usual(self, meaning: Tensor) -> tuple[Tensor, Tensor]:

@@ -35,6 +35,10 @@ def reader() -> Reader:
         ("nightingales at sunrise", "songbirds chirping at dawn", "a machine humming"),
         ("breakers rolling in from the Atlantic", "ocean waves on a beach", "a crackling fire"),
         ("logs burning in the grate", "a log fire in a fireplace", "wind in the trees"),
+        ("a busy foyer", "a crowd of people talking", "an empty room"),
+        ("forest", "birds singing", "rain in a forest"),
+        ("a meadow", "insects in the warm sun", "someone crossing a meadow on foot"),
+        ("waves at the harbour", "ocean waves on a beach", "an empty room"),
     ],
 )
 def test_unseen_phrases_land_near_their_kin(reader: Reader, phrase: str, near: str, far: str) -> None:
@@ -143,14 +147,16 @@ def test_the_nearest_caption_stands_for_a_phrase() -> None:
     )
 
     def said(text: str) -> torch.Tensor:
-        return read(text, embed, KINDS, 0.6, 30.0, captions)
+        return read(text, embed, KINDS, 0.6, 30.0, (captions, captions))
 
     for phrase, row in (("rain", 0), ("thunder", 2)):
         assert torch.allclose(said(phrase), ground(captions[row], KINDS, 0.6, 30.0), atol=1e-6)
-    assert not torch.allclose(read("rain", lambda _: captions[1], KINDS, 0.6, 30.0, captions), said("rain"), atol=1e-3)
+    assert not torch.allclose(
+        read("rain", lambda _: captions[1], KINDS, 0.6, 30.0, (captions, captions)), said("rain"), atol=1e-3
+    )
     both = said("rain with thunder")  # each part by a caption of its own
     assert float(both @ said("rain")) > 0.5 and float(both @ said("thunder")) > 0.5
-    assert float(read(" ", embed, KINDS, 0.6, 30.0, captions).norm()) == 0
+    assert float(read(" ", embed, KINDS, 0.6, 30.0, (captions, captions)).norm()) == 0
     # a setting named after it colours what is heard first
     assert 0.9 < float(said("rain, thunder") @ said("rain")) < 0.9999
 
@@ -173,3 +179,9 @@ def test_bias_is_that_of_the_kinds_that_are_meant(reader: Reader) -> None:
         near = torch.stack([reader.bias(kinds[row]), bias[row]])
         assert float(torch.nn.functional.cosine_similarity(near[0], near[1], 0)) > 0.9
     assert not reader.bias(torch.zeros(kinds.shape[1])).any()
+
+
+def test_what_is_avoided_is_not_read_as_the_prompt_itself(reader: Reader) -> None:
+    for prompt, avoid in (("a crackling record", "music, speech"), ("sea waves", "big waves crashing")):
+        assert 0 < float(reader.text(prompt) @ reader.avoided(avoid)) < 0.97
+    assert not reader.avoided("").any() and not reader.text(" ,.! ").any()

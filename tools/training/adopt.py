@@ -53,7 +53,8 @@ def adopt(model: pathlib.Path, work: pathlib.Path, settings: dict[str, Any]) -> 
         torch.save(state, work / "tones.pt")
     known = encoder.pop("prototypes", torch.zeros(0, encoder["positions"].shape[1]))
     np.save(work / "known.npy", known.numpy())
-    np.save(work / "known_captions.npy", encoder.pop("captions", known[:0]).numpy())
+    captions = [encoder.pop(name, known[:0]) for name in ("names", "captions")]
+    np.save(work / "known_captions.npy", torch.stack(captions).numpy())
     encoder.pop("bias", None)  # it is of these weights
     own = {k: v for k, v in encoder.items() if not k.startswith("usual.")}
     fitted = ("kinds", "known_captions", "biased", "grounding", "sharpness")  # anew, by the stages behind

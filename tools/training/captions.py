@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["ONE_SHOT_LABELS", "PHRASES", "SETTINGS", "mixture", "single", "variants"]
+__all__ = ["ONE_SHOT_LABELS", "PHRASES", "PLACES", "SETTINGS", "mixture", "single", "variants"]
 
 PHRASES: dict[str, list[str]] = {
     "air conditioner": [
@@ -797,6 +797,35 @@ def _article(text: str) -> str:
         if text.startswith(article):
             return text[len(article) :]
     return text
+
+
+_PLACES = """\
+forest birds by day: a forest; forest; the woods; woodland; a clearing in the forest
+treetops swaying in the wind: a pine forest; fir trees; a grove
+garden birds: a garden; garden; a backyard
+birdsong in a park: a park; a city park
+a meadow humming in July: a meadow; meadow; a prairie in summer
+quiet countryside: a country lane
+a fresh breeze on the hill: a mountain; mountains; a mountain top
+air moving over the moor: a desert; the moors
+voices of many people at a market: a market; a bazaar; a fair
+marsh full of frogs: a swamp; a bog at night; wetlands
+small waves lapping on a lake shore: a lake; a pond without a breeze
+calm water at a harbour: a harbour; a marina
+a large fire roaring: flames
+cosy fireplace: a cabin in the mountains; a living room with a fire; a log cabin
+an empty room: a bedroom
+inside a cave: a dungeon; ruins; a tomb; a cellar vault
+busy town with people and vehicles: a town; a shopping street
+a city street: the city; a street
+quiet winter landscape: snow; a snowy field
+gentle running water: water; flowing water
+"""
+PLACES = {
+    place: caption for row in _PLACES.splitlines() for caption, said in [row.split(": ")] for place in said.split("; ")
+}
+"""What names a place rather than a sound → the phrase of PHRASES that is heard there. Nothing is trained on it: the
+model reads by it (`export`)."""
 
 
 def single(phrase: str, rng: np.random.Generator) -> str:

@@ -177,7 +177,11 @@ def evaluate(
     if work is not None and _knows(encoder.prototypes, work):
         labels = sorted({e["label"] for e in json.loads((work / "index.json").read_text())})
         found["named"] = understood(
-            backend._reader._embed, encoder.prototypes, labels, encoder.config.sharpness, encoder.captions
+            backend._reader._embed,
+            encoder.prototypes,
+            labels,
+            encoder.config.sharpness,
+            (encoder.names, encoder.captions),
         )
     said = list(EXPECTED)[:phrases]
     clips_of = {text: sound(text, i) for i, text in enumerate(said)}

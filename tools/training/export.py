@@ -16,14 +16,18 @@ from torch import nn
 
 from ambient.generate.bundled import WEIGHTS, BundledBackend
 from ambient.generate.codec import EDGE_LATENTS, AmbienceCodec
-from ambient.generate.prompt import PromptEncoder
+from ambient.generate.prompt import Known, PromptEncoder
 from ambient.messages import ClipKey, ClipRequest, PromptMix
 from tools.training.adopt import OwnEncoder, read_encoder
-from tools.training.captions import PHRASES
+from tools.training.captions import PHRASES, PLACES
 from tools.training.codec import linear
 from tools.training.diffusion import TEXT_DIM, Kind, Sampler, build
 from tools.training.texture import GroupSampler
 from tools.training.tones import knows_calls
+
+
+OF_PLACES = 0.93
+"""Length of the name of a place beside that of a sound: "waves at the harbour" are waves."""
 
 
 def export(work: pathlib.Path, out: pathlib.Path, settings: dict[str, Any]) -> int:
@@ -58,7 +62,7 @@ def export(work: pathlib.Path, out: pathlib.Path, settings: dict[str, Any]) -> i
     read = read_encoder(work)
     config = {k: v for k, v in read["config"].items() if not k.startswith("_")}
     prototypes = torch.from_numpy(np.load(work / "prototypes.npy"))
-    captions = known_captions(work)
+    names, captions = known_captions(work)
     learned = trained["settings"]
     encoder = PromptEncoder(
         **config
@@ -70,7 +74,9 @@ def export(work: pathlib.Path, out: pathlib.Path, settings: dict[str, Any]) -> i
         }
         | {k: learned[k] for k in ("grounding", "sharpness")}
     )
-    fitted = {"prototypes": prototypes, "captions": captions} | {f"usual.{k}": v for k, v in usual.items()}
+    fitted = {"prototypes": prototypes, "names": names, "captions": captions} | {
+        f"usual.{k}": v for k, v in usual.items()
+    }
     unbiased = torch.zeros(len(prototypes), learned["latent_dim"])
     encoder.load_state_dict(read["model"] | fitted | {"bias": unbiased})
     out.mkdir(parents=True, exist_ok=True)
@@ -94,20 +100,25 @@ def export(work: pathlib.Path, out: pathlib.Path, settings: dict[str, Any]) -> i
     return size
 
 
-def known_captions(work: pathlib.Path) -> torch.Tensor:
-    """What the labels of a working folder are called, as the prompt encoder reads it, float32 unit vectors ``(captions,
-    dim)``: phrases that were varied in training, and of labels that have none, their recordings' captions. What a
-    finished model knew that was the start stays."""
+def known_captions(work: pathlib.Path) -> Known:
+    """What the labels of a working folder are called, as the prompt encoder reads it: phrases that were varied in
+    training, of labels that have none their recordings' captions, and places where such is heard. What a finished
+    model knew that was the start stays."""
     said = dict.fromkeys(
         text
         for entry in json.loads((work / "index.json").read_text())
         for text in PHRASES.get(entry["label"], [entry["label"], entry["caption"].rstrip(".")])
+        if text.strip()
     )
-    found = OwnEncoder(work)(list(said))
+    stands = {text: text for text in said} | {place: text for place, text in PLACES.items() if text in said}
+    embed = OwnEncoder(work)
+    found = np.stack([embed(list(stands)), embed(list(stands.values()))])
+    found[0, len(said) :] *= OF_PLACES
     if (work / "known_captions.npy").exists():
         known = np.load(work / "known_captions.npy")
-        found = np.concatenate([found, known[(known @ found.T).max(1) < 0.99]])
-    return torch.from_numpy(found.astype(np.float32))
+        found = np.concatenate([found, known[:, (known[1] @ found[1].T).max(1) < 0.99]], 1)
+    names, captions = torch.from_numpy(found.astype(np.float32))
+    return names, captions
 
 
 def usual_latents(work: pathlib.Path, settings: dict[str, Any], clips: int) -> dict[str, torch.Tensor]:
@@ -142,7 +153,7 @@ def bias_of(model: pathlib.Path, work: pathlib.Path, settings: dict[str, Any], c
     sampler = GroupSampler(work, settings | {"drop_text": 0.0}, seed=2)
     labels = sorted({e["label"] for e in json.loads((work / "index.json").read_text())})
     for row, label in enumerate(labels):
-        if label not in sampler.by_label:
+        if label not in sampler.by_label or not clips:
             continue
         said = PHRASES.get(label, [label])
         asked = [
@@ -159,7 +170,8 @@ def bias_of(model: pathlib.Path, work: pathlib.Path, settings: dict[str, Any], c
             )
             for i, text in enumerate(itertools.islice(itertools.cycle(said), clips))
         ]
-        made = torch.cat([backend._sample([request], info.steps) for request in asked])
+        plain = [backend._sample([r], info.steps) - backend._manner(r.prompt)[:, None] for r in asked]
+        made = torch.cat(plain)
         real = [sampler.clip(Kind((label,)), info.max_latent_frames)[0] for _ in range(2 * clips)]
         away = torch.from_numpy(np.stack(real)).mean((0, 2)) - made.mean((0, 2))
         louder = backend._codec.log_power(made + away[:, None]) - backend._codec.log_power(made)

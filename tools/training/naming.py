@@ -25,7 +25,7 @@ import torch
 from scipy.optimize import nnls
 from tokenizers import Tokenizer
 
-from ambient.generate.prompt import MAX_TOKENS, PromptEncoder, nearest, parts_of, read
+from ambient.generate.prompt import MAX_TOKENS, Known, PromptEncoder, nearest, parts_of, read
 from tools.training.adopt import OwnEncoder
 from tools.training.captions import PHRASES
 from tools.training.dictionary import Nouns, definitions
@@ -367,7 +367,7 @@ def understood(
     prototypes: torch.Tensor,
     labels: list[str],
     sharpness: float,
-    captions: torch.Tensor | None = None,
+    captions: Known | None = None,
 ) -> dict[str, Any]:
     """How well phrases that no caption contains lead to the kind of sound they name.
 
@@ -383,7 +383,7 @@ def understood(
     right, weights, wrong = [], [], {}
     for rows, phrase in known:
         meaning = embed(phrase)
-        if captions is not None and len(captions):
+        if captions is not None and len(captions[0]):
             meaning = nearest(meaning, captions, kinds, sharpness)
         near = torch.softmax(sharpness * kinds @ meaning, 0)
         best = int(near.argmax())
