@@ -25,7 +25,6 @@ from tools.training.diffusion import TEXT_DIM, Kind, Sampler, build
 from tools.training.texture import GroupSampler
 from tools.training.tones import knows_calls
 
-
 OF_PLACES = 0.93
 """Length of the name of a place beside that of a sound: "waves at the harbour" are waves."""
 
