@@ -32,7 +32,6 @@ import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from numpy.typing import NDArray
-from scipy.special import ndtri
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -127,7 +126,7 @@ def _normal(seed: int, first: int, count: int, size: int) -> NDArray[np.float32]
 def _quantiles() -> NDArray[np.float32]:
     """The normal distribution in as many equally probable numbers as 16 bits tell apart: far faster than drawing each
     exactly, and what is beyond 4.3 deviations nobody misses."""
-    found = ndtri((np.arange(1 << 16) + 0.5) / (1 << 16))
+    found = torch.special.ndtri((torch.arange(1 << 16, dtype=torch.float64) + 0.5) / (1 << 16)).numpy()
     return np.asarray(found / found.std(), np.float32)
 
 
