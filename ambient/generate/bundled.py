@@ -316,7 +316,9 @@ class BundledBackend(BatchedBackend):
         """
         mean, spread = self._reader.usual(self._meaning(prompt))
         share = share_of_likes(prompt)
-        mean = (1 - share) * (mean - (self._bias(prompt) if stream is None else 0))  # streams tell where they lie
+        mean = (1 - share) * mean
+        if stream is None:  # where recordings lie is where the model paints, and its bias
+            mean = mean - self._bias(prompt)
         for part, weight in prompt.parts:
             if likes(part):
                 mean = mean + weight * self._resembled(part).mean

@@ -65,12 +65,13 @@ def test_rougher_numbers_paint_the_same(backend: BundledBackend, monkeypatch: py
         monkeypatch.setattr(bundled, "native_bfloat16", lambda rough=rough: rough)
         other = BundledBackend(threads=1)
         assert ("bfloat16" in other.device) is rough
+        assert other._transformer.rotary_pos_emb.inv_freq.dtype == torch.float32  # of places, which would be others
         made = clip(other, request(tail=Tail(kept), steps=4, frames=128))
         np.testing.assert_array_equal(made.latents[:, :12], kept)
         found[rough] = made.latents.astype(np.float32)
     fine, rough_ = found[False], found[True]
     assert np.abs(fine - rough_).max() > 0
-    assert np.square(fine - rough_).mean() < 0.01 * np.square(fine - fine.mean(1, keepdims=True)).mean()
+    assert np.square(fine - rough_).mean() < 5e-4 * np.square(fine - fine.mean(1, keepdims=True)).mean()
 
 
 def test_the_company_in_a_batch_does_not_matter(backend: BundledBackend) -> None:
