@@ -29,6 +29,9 @@ LOOP_SECONDS = 1.6
 """How much of its beginning a loop is led into."""
 BRIDGE_SECONDS = 2.0
 """Least new sound between what was there and the beginning that it leads into."""
+UNSURE_SECONDS = 0.32
+"""The last of a clip is painted anew by the next, where time allows: models know less of what nothing follows, and
+make it move half as much again."""
 MARGIN_FRAMES = round(0.04 * RATE)
 """Least distance of a join from the playhead."""
 
@@ -82,6 +85,7 @@ class BedPlan:
         self._hurried_kept = min(self.kept_latents, 2 * info.edge_latents + max(2, round(0.16 * per_second)))
         self._new_hurried = round(1.28 * per_second)
         self._new_short = round(2.56 * per_second)
+        self._unsure = min(round(UNSURE_SECONDS * per_second), self.kept_latents // 4)
         self._loop = min(round(LOOP_SECONDS * per_second), self._clip // 4)
         self._bridge = min(round(BRIDGE_SECONDS * per_second), self._clip // 4)
 
@@ -159,11 +163,11 @@ class BedPlan:
             )
         if self.begun and self.end_frame - now_frame >= ahead_frames:
             return None
-        kept = min(self.kept_latents, self.track.end - self.track.start)
         scarce = lead_frames if hurried_steps is None else max(lead_frames, SCARCE_FRAMES)
         hurried = self.end_frame - now_frame < scarce
+        start = self.track.end - self._unsure * (self.begun and not hurried)
+        kept = min(self.kept_latents, start - self.track.start)
         new = self._new_short if hurried else self.regular_latents(long_clips) - kept
-        start = self.track.end
         # A mix that moves on within the clip is walked in steps: shorter clips, each nearer to where it leads.
         while new > self._new_short:
             leap = wanted(self._frame(start)).distance(wanted(self._frame(start + new)))

@@ -51,8 +51,26 @@ def test_every_clip_continues_the_exact_latents_before_it() -> None:
         start = (after.request.start_frame - before.request.start_frame) // PER
         np.testing.assert_array_equal(tail.latents, before.latents[:, start : start + tail.kept])
         np.testing.assert_array_equal(after.latents[:, : tail.kept], tail.latents)
-        # the kept frames reach to the very end of what was there: no latent frame is lost or heard twice
-        assert start + tail.kept == before.request.latent_frames
+        # they reach to the end of what was there, less what a model makes of an end that nothing follows
+        assert (start + tail.kept) * PER == before.request.latent_frames * PER - round(0.32 * RATE)
+
+
+def test_where_time_presses_all_of_what_is_there_is_kept() -> None:
+    plan = BedPlan("leaves", INFO, 7)
+    grow(plan, 0)
+    end = plan.end_frame
+    request = ask(plan, end - RATE // 4)
+    assert request is not None and request.tail is not None
+    assert request.start_frame + request.tail.kept * PER == end
+
+
+def test_latents_are_one_line_though_the_last_of_each_clip_is_painted_anew() -> None:
+    plan = BedPlan("leaves", INFO, 7)
+    heard = np.zeros((0, 0))
+    for clip in [c for now in range(0, 80, 8) for c in grow(plan, now * RATE)]:
+        at = clip.request.start_frame // PER
+        heard = np.concatenate([heard.reshape(len(clip.latents), -1)[:, :at], clip.latents], 1)
+    np.testing.assert_array_equal(plan.track.cut(plan.track.start, plan.track.end), heard[:, plan.track.start :])
 
 
 def test_keeps_as_much_sound_ready_as_was_asked_for_and_no_more() -> None:
