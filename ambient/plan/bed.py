@@ -29,7 +29,7 @@ LOOP_SECONDS = 1.6
 """How much of its beginning a loop is led into."""
 BRIDGE_SECONDS = 2.0
 """Least new sound between what was there and the beginning that it leads into."""
-UNSURE_SECONDS = 0.32
+UNSURE_SECONDS = 0.48
 """The last of a clip is painted anew by the next, where time allows: models know less of what nothing follows, and
 make it move half as much again."""
 MARGIN_FRAMES = round(0.04 * RATE)
@@ -85,7 +85,7 @@ class BedPlan:
         self._hurried_kept = min(self.kept_latents, 2 * info.edge_latents + max(2, round(0.16 * per_second)))
         self._new_hurried = round(1.28 * per_second)
         self._new_short = round(2.56 * per_second)
-        self._unsure = min(round(UNSURE_SECONDS * per_second), self.kept_latents // 4)
+        self._unsure = min(round(UNSURE_SECONDS * per_second), self.kept_latents // 3)
         self._loop = min(round(LOOP_SECONDS * per_second), self._clip // 4)
         self._bridge = min(round(BRIDGE_SECONDS * per_second), self._clip // 4)
 

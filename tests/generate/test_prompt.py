@@ -181,6 +181,19 @@ def test_bias_is_that_of_the_kinds_that_are_meant(reader: Reader) -> None:
     assert not reader.bias(torch.zeros(kinds.shape[1])).any()
 
 
+def test_where_a_kind_usually_lies_is_its_own(reader: Reader) -> None:
+    encoder = reader._encoder
+    linear = encoder.usual(encoder.prototypes).chunk(2, -1)[0]
+    mean, spread = reader.usual(encoder.prototypes)
+    assert float(encoder.special.norm(dim=1).min()) > 0 and float(spread.min()) > 0
+    # kinds lie farther apart than one linear map can have them
+    assert float(mean.var(0).sum()) > 1.1 * float(linear.var(0).sum())
+    one = reader.usual(encoder.prototypes[3])
+    torch.testing.assert_close(one[0], mean[3], atol=1e-5, rtol=1e-4)
+    nothing = torch.zeros(encoder.prototypes.shape[1])
+    assert torch.equal(reader.usual(nothing)[0], encoder.usual(nothing).chunk(2, -1)[0])
+
+
 def test_what_is_avoided_is_not_read_as_the_prompt_itself(reader: Reader) -> None:
     for prompt, avoid in (("a crackling record", "music, speech"), ("sea waves", "big waves crashing")):
         assert 0 < float(reader.text(prompt) @ reader.avoided(avoid)) < 0.97

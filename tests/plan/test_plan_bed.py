@@ -52,7 +52,7 @@ def test_every_clip_continues_the_exact_latents_before_it() -> None:
         np.testing.assert_array_equal(tail.latents, before.latents[:, start : start + tail.kept])
         np.testing.assert_array_equal(after.latents[:, : tail.kept], tail.latents)
         # they reach to the end of what was there, less what a model makes of an end that nothing follows
-        assert (start + tail.kept) * PER == before.request.latent_frames * PER - round(0.32 * RATE)
+        assert (start + tail.kept) * PER == before.request.latent_frames * PER - round(0.48 * RATE)
 
 
 def test_where_time_presses_all_of_what_is_there_is_kept() -> None:

@@ -95,8 +95,8 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--work", type=pathlib.Path, help="draw its loss curves too, as curves.png there")
     evaluate.add_argument("--clips", type=int, default=40, help="length of the chains (default: 40)")
     evaluate.add_argument("--chains", type=int, default=1, help="chains of each sound, for drift (default: 1)")
-    evaluate.add_argument("--joins", type=int, default=0, help="classify so many joins against other moments")
-    evaluate.add_argument("--seeds", type=int, default=0, help="so many clips of each label, phrase and mix")
+    evaluate.add_argument("--joins", type=int, default=0, help="tell so many joins of each sound from other moments")
+    evaluate.add_argument("--seeds", type=int, default=0, help="clips of each label and mix, and five times of phrases")
     evaluate.add_argument("--phrases", type=int, default=100, help="at most so many everyday phrases")
     evaluate.add_argument("--tagger", type=pathlib.Path, help="folder with yamnet.tflite and yamnet_class_map.csv")
     evaluate.add_argument(

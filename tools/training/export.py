@@ -57,10 +57,10 @@ def export(work: pathlib.Path, out: pathlib.Path, settings: dict[str, Any]) -> i
     codec.refiner.load_state_dict(refined["best"])
     if codec.tonal is not None:
         codec.tonal.load_state_dict(tonal)
-    usual = usual_latents(work, trained["settings"], clips)
     read = read_encoder(work)
     config = {k: v for k, v in read["config"].items() if not k.startswith("_")}
     prototypes = torch.from_numpy(np.load(work / "prototypes.npy"))
+    usual = usual_latents(work, trained["settings"], clips, prototypes)
     names, captions = known_captions(work)
     learned = trained["settings"]
     encoder = PromptEncoder(
@@ -70,12 +70,11 @@ def export(work: pathlib.Path, out: pathlib.Path, settings: dict[str, Any]) -> i
             "kinds": len(prototypes),
             "known_captions": len(captions),
             "biased": True,
+            "usual_by_kind": True,
         }
         | {k: learned[k] for k in ("grounding", "sharpness")}
     )
-    fitted = {"prototypes": prototypes, "names": names, "captions": captions} | {
-        f"usual.{k}": v for k, v in usual.items()
-    }
+    fitted = {"prototypes": prototypes, "names": names, "captions": captions} | usual
     unbiased = torch.zeros(len(prototypes), learned["latent_dim"])
     encoder.load_state_dict(read["model"] | fitted | {"bias": unbiased})
     out.mkdir(parents=True, exist_ok=True)
@@ -120,24 +119,34 @@ def known_captions(work: pathlib.Path) -> Known:
     return names, captions
 
 
-def usual_latents(work: pathlib.Path, settings: dict[str, Any], clips: int) -> dict[str, torch.Tensor]:
-    """Ridge regression from meaning to the mean latents of a clip, and to the half-width of their usual range."""
+def usual_latents(
+    work: pathlib.Path, settings: dict[str, Any], clips: int, prototypes: torch.Tensor
+) -> dict[str, torch.Tensor]:
+    """Ridge regression from meaning to the mean latents of a clip, and, of what that leaves, from the nearness of the
+    kinds ``prototypes``; and the half-width of the usual range. As the prompt encoder's weights are called."""
     sampler = Sampler(work, settings | {"drop_text": 0.0, "one_shot_odds": 0.0}, seed=1)
     drawn = [sampler.one(96) for _ in range(clips)]
     x = np.stack([c[1][:-1] for c in drawn]) / TEXT_DIM**0.5
     y = np.stack([c[0].mean(1) for c in drawn])
 
-    def ridge(goal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        centre, offset = x.mean(0), goal.mean(0)
-        weight = np.linalg.solve(
-            (x - centre).T @ (x - centre) + 2.0 * np.eye(x.shape[1]), (x - centre).T @ (goal - offset)
-        )
-        return weight, offset - centre @ weight
+    def ridge(given: np.ndarray, goal: np.ndarray, least: float) -> np.ndarray:
+        weight: np.ndarray = np.linalg.solve(given.T @ given + least * np.eye(given.shape[1]), given.T @ goal)
+        return weight
 
-    mean, bias = ridge(y)
-    spread = np.abs(y - x @ mean - bias).mean(0)
-    weight = np.concatenate([mean, np.zeros_like(mean)], 1).T
-    found = {"weight": weight, "bias": np.concatenate([bias, spread])}
+    centre, offset = x.mean(0), y.mean(0)
+    mean = ridge(x - centre, y - offset, 2.0)
+    bias = offset - centre @ mean
+    left = y - x @ mean - bias
+    scores = settings["sharpness"] * x @ prototypes.numpy().T
+    near = np.exp(scores - scores.max(1, keepdims=True))
+    near /= near.sum(1, keepdims=True)
+    special = ridge(near, left, 4.0)
+    spread = np.abs(left - near @ special).mean(0)
+    found = {
+        "usual.weight": np.concatenate([mean, np.zeros_like(mean)], 1).T,
+        "usual.bias": np.concatenate([bias, spread]),
+        "special": special,
+    }
     return {k: torch.from_numpy(np.ascontiguousarray(v, np.float32)) for k, v in found.items()}
 
 
