@@ -399,9 +399,9 @@ class Supply:
             total = 0.0
             for bed in live[:1]:
                 length = bed.plan.regular_latents(long_clips)
-                new = max(1, length - bed.plan.kept_latents)
+                added = bed.plan.added_latents(long_clips)
                 made = self.pace.predict_seconds(length, steps)
-                total += layers * made / (new * self.generator.info.frames_per_latent / RATE)
+                total += layers * made / (added * self.generator.info.frames_per_latent / RATE)
             return total
 
         if self.ladder.update(

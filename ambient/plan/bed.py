@@ -107,6 +107,10 @@ class BedPlan:
         """Length of a clip that goes on."""
         return self.info.max_latent_frames if long_clips else self._clip
 
+    def added_latents(self, long_clips: bool = False) -> int:
+        """How much longer such a clip makes the layer."""
+        return max(1, self.regular_latents(long_clips) - self.kept_latents - self._unsure)
+
     def mix_at(self, local_frame: int) -> PromptMix | None:
         """The mix that the generated sound at a local frame was made for."""
         position = (local_frame - self.shift) // self.info.frames_per_latent

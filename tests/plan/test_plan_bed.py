@@ -55,6 +55,14 @@ def test_every_clip_continues_the_exact_latents_before_it() -> None:
         assert (start + tail.kept) * PER == before.request.latent_frames * PER - round(0.48 * RATE)
 
 
+def test_clips_make_the_layer_as_much_longer_as_is_said() -> None:
+    plan = BedPlan("leaves", INFO, 7)
+    grow(plan, 0)
+    before, (clip, *_) = plan.end_frame, grow(plan, 4 * RATE)
+    assert clip.request.latent_frames == plan.regular_latents()
+    assert plan.end_frame - before == plan.added_latents() * PER
+
+
 def test_where_time_presses_all_of_what_is_there_is_kept() -> None:
     plan = BedPlan("leaves", INFO, 7)
     grow(plan, 0)
