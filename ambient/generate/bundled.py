@@ -314,11 +314,12 @@ class BundledBackend(BatchedBackend):
         Every ``stream`` has a place of its own among those where such sounds lie: that of clips that it would begin
         with. Where a recording is to be resembled it lies where the recording does, and little straying is allowed.
         """
-        mean, spread = self._reader.usual(self._meaning(prompt))
+        meaning = self._meaning(prompt)
+        mean, spread = self._reader.usual(meaning)
+        if stream is None:  # not known for this one: what streams of its kind have in common
+            mean = mean + self._reader.painted(meaning)
         share = share_of_likes(prompt)
         mean = (1 - share) * mean
-        if stream is None:  # where recordings lie is where the model paints, and its bias
-            mean = mean - self._bias(prompt)
         for part, weight in prompt.parts:
             if likes(part):
                 mean = mean + weight * self._resembled(part).mean

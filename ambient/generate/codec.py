@@ -58,9 +58,9 @@ EDGE_LATENTS = 2
 SHORT = 192
 SHORT_HOP = 48
 SLOTS = HOP // SHORT_HOP
-STEEP, LIKELY = 2.0, 1.0
-"""What probably calls does so wholly, and what hardly does not at all: a whistle with half of its power in noise is a
-breath."""
+STEEP, LIKELY, RINGS = 2.0, 1.0, 0.5
+"""What probably calls, or rings, does so wholly, and what hardly does not at all: a whistle with half of its power in
+noise is a breath, and a hum with a tenth of it rumbles."""
 BESIDE = 3
 """Bands on either side that a steady tone reaches, as the latents have it."""
 MASKED, LOUD = 3e-5, 6
@@ -309,7 +309,7 @@ class AmbienceCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers
         white, lines, calls = noise.reshape(batch * 2, -1), None, torch.zeros(())
         if self.tonal is not None and phases is not None:
             found = self.tonal(bands, latents, _drawn(noise))
-            ring = ringing(found.share).flatten(0, 1)
+            ring = ringing(STEEP * found.share + RINGS).flatten(0, 1)
             # what the refiner adds to a peak makes up for noise that fills its band badly; but the width is as it says
             wider = change[:, BANDS:] - change[:, :BANDS]
             rings = (bands + torch.cat([torch.zeros_like(wider), wider], 1)).reshape_as(power).exp() * ring

@@ -169,12 +169,11 @@ class PromptEncoder(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers
         sharpness: float = 20.0,
         known_captions: int = 0,
         biased: bool = False,
-        usual_by_kind: bool = False,
     ) -> None:
         """``kinds``: number of known kinds of sound; ``grounding``, ``sharpness``: see :func:`ground`;
         ``known_captions``: number of those that stand for phrases, see :func:`read`; ``biased``: whether it is known
-        how far from recordings the model paints each kind, see :meth:`Reader.bias`; ``usual_by_kind``: whether it is
-        known what is special about where each kind lies, see :meth:`Reader.usual`."""
+        where the model paints each kind, see :meth:`Reader.painted`, and how far from recordings, see
+        :meth:`Reader.bias`."""
         super().__init__()
         self.table = nn.Embedding(vocabulary, table_dim)
         self.widen = nn.Linear(table_dim, dim)
@@ -192,7 +191,7 @@ class PromptEncoder(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers
         self.register_buffer("names", torch.zeros(known_captions, dim), persistent=known_captions > 0)
         self.register_buffer("captions", torch.zeros(known_captions, dim), persistent=known_captions > 0)
         self.register_buffer("bias", torch.zeros(kinds, latent_dim), persistent=biased)
-        self.register_buffer("special", torch.zeros(kinds, latent_dim), persistent=usual_by_kind)
+        self.register_buffer("painted", torch.zeros(kinds, latent_dim), persistent=biased)
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         x = self.norm(self.widen(self.table(ids)) + self.positions[: ids.shape[1]])
@@ -201,18 +200,6 @@ class PromptEncoder(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers
             x = layer(x, src_key_padding_mask=away)
         mean = (x * mask[..., None]).sum(1) / mask.sum(1, keepdim=True).clamp_min(1)
         return nn.functional.normalize(mean, dim=-1)
-
-    def of_kinds(self, meaning: Tensor, rows: Tensor) -> Tensor:
-        """What meanings, unit vectors ``(..., dim)``, have of ``rows`` ``(kinds, latent_dim)``, by the nearness of the
-        kinds, ``(..., latent_dim)``; no meaning has nothing."""
-        near = torch.softmax(self.config.sharpness * meaning @ self.prototypes.T, -1)
-        found: Tensor = near @ rows * (meaning.abs().amax(-1, keepdim=True) > 0)
-        return found
-
-    def lies(self, meaning: Tensor) -> tuple[Tensor, Tensor]:
-        """Where in latent space meanings usually lie, and how far they stray: see :meth:`Reader.usual`."""
-        mean, spread = self.usual(meaning).chunk(2, -1)
-        return mean + self.of_kinds(meaning, self.special), spread.abs()
 
 
 class Reader:
@@ -251,13 +238,24 @@ class Reader:
     def usual(self, meaning: Tensor) -> tuple[Tensor, Tensor]:
         """Where sounds of a meaning lie in latent space on the average of a clip, and how far they stray from there.
 
-        Both ``(..., latent_dim)``, for unit vectors ``(..., dim)``; by ridge regression over the training clips, of the
-        meaning, and of what that leaves, of the kinds of sound nearest to it.
+        Both ``(..., latent_dim)``, for unit vectors ``(..., dim)``; by ridge regression over the training clips.
         """
-        return self._encoder.lies(meaning)
+        mean, spread = self._encoder.usual(meaning).chunk(2, -1)
+        return mean, spread.abs()
 
     @torch.inference_mode()
     def bias(self, meaning: Tensor) -> Tensor:
         """What is to be added to latents that the model paints of a meaning, ``(latent_dim,)``, that on average they
         have the colour and width of recordings; for a unit vector ``(dim,)``, by the kinds of sound nearest to it."""
-        return self._encoder.of_kinds(meaning, self._encoder.bias)
+        return self._of_kinds(meaning, self._encoder.bias)
+
+    @torch.inference_mode()
+    def painted(self, meaning: Tensor) -> Tensor:
+        """How far from :meth:`usual` the model by itself paints a meaning on average, ``(latent_dim,)``; for a unit
+        vector ``(dim,)``, by the kinds of sound nearest to it."""
+        return self._of_kinds(meaning, self._encoder.painted)
+
+    def _of_kinds(self, meaning: Tensor, rows: Tensor) -> Tensor:
+        part = self._encoder
+        found: Tensor = torch.softmax(part.config.sharpness * part.prototypes @ meaning, 0) @ rows
+        return found * (meaning.abs().amax() > 0)  # no meaning has nothing

@@ -54,8 +54,8 @@ def resemblance(sound: Audio, codec: AmbienceCodec, encoder: PromptEncoder) -> R
     mean = z.mean(1)
     meaning = torch.zeros(encoder.config.dim)
     if len(encoder.prototypes):
-        usual, spread = encoder.lies(encoder.prototypes)
-        far = ((usual - mean) / spread.clamp_min(1e-3)).square().mean(1)
+        usual, spread = encoder.usual(encoder.prototypes).chunk(2, -1)
+        far = ((usual - mean) / spread.abs().clamp_min(1e-3)).square().mean(1)
         meaning = nn.functional.normalize(torch.softmax(-2 * far, 0) @ encoder.prototypes, dim=0)
     stretch = typical_stretch(z, round(STRETCH_SECONDS * RATE / step))
     return Resemblance(mean, meaning, stretch.numpy().astype("float16"))

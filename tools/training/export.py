@@ -57,10 +57,10 @@ def export(work: pathlib.Path, out: pathlib.Path, settings: dict[str, Any]) -> i
     codec.refiner.load_state_dict(refined["best"])
     if codec.tonal is not None:
         codec.tonal.load_state_dict(tonal)
+    usual = usual_latents(work, trained["settings"], clips)
     read = read_encoder(work)
     config = {k: v for k, v in read["config"].items() if not k.startswith("_")}
     prototypes = torch.from_numpy(np.load(work / "prototypes.npy"))
-    usual = usual_latents(work, trained["settings"], clips, prototypes)
     names, captions = known_captions(work)
     learned = trained["settings"]
     encoder = PromptEncoder(
@@ -70,13 +70,14 @@ def export(work: pathlib.Path, out: pathlib.Path, settings: dict[str, Any]) -> i
             "kinds": len(prototypes),
             "known_captions": len(captions),
             "biased": True,
-            "usual_by_kind": True,
         }
         | {k: learned[k] for k in ("grounding", "sharpness")}
     )
-    fitted = {"prototypes": prototypes, "names": names, "captions": captions} | usual
-    unbiased = torch.zeros(len(prototypes), learned["latent_dim"])
-    encoder.load_state_dict(read["model"] | fitted | {"bias": unbiased})
+    fitted = {"prototypes": prototypes, "names": names, "captions": captions} | {
+        f"usual.{k}": v for k, v in usual.items()
+    }
+    none = torch.zeros(len(prototypes), learned["latent_dim"])
+    encoder.load_state_dict(read["model"] | fitted | {"bias": none, "painted": none})
     out.mkdir(parents=True, exist_ok=True)
     for name, part in (("transformer", transformer), ("codec", codec), ("prompt_encoder", encoder)):
         _write(part, out / name)
@@ -91,7 +92,12 @@ def export(work: pathlib.Path, out: pathlib.Path, settings: dict[str, Any]) -> i
         "ambient": about | {"edge_latents": EDGE_LATENTS, "trained_steps": trained["step"]},
     }
     (out / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
-    encoder.bias.copy_(bias_of(out, work, trained["settings"], settings["bias_clips"]))
+    for known, measured in zip(
+        (encoder.bias, encoder.painted),
+        bias_of(out, work, trained["settings"], settings["bias_clips"]),
+        strict=True,
+    ):
+        known.copy_(measured)
     _write(encoder, out / "prompt_encoder")
     size = sum(p.stat().st_size for p in out.rglob("*") if p.is_file())
     print(f"export: {size / 1e6:.1f} MB in {out}, after {trained['step']} steps of diffusion training")
@@ -119,45 +125,38 @@ def known_captions(work: pathlib.Path) -> Known:
     return names, captions
 
 
-def usual_latents(
-    work: pathlib.Path, settings: dict[str, Any], clips: int, prototypes: torch.Tensor
-) -> dict[str, torch.Tensor]:
-    """Ridge regression from meaning to the mean latents of a clip, and, of what that leaves, from the nearness of the
-    kinds ``prototypes``; and the half-width of the usual range. As the prompt encoder's weights are called."""
+def usual_latents(work: pathlib.Path, settings: dict[str, Any], clips: int) -> dict[str, torch.Tensor]:
+    """Ridge regression from meaning to the mean latents of a clip, and to the half-width of their usual range."""
     sampler = Sampler(work, settings | {"drop_text": 0.0, "one_shot_odds": 0.0}, seed=1)
     drawn = [sampler.one(96) for _ in range(clips)]
     x = np.stack([c[1][:-1] for c in drawn]) / TEXT_DIM**0.5
     y = np.stack([c[0].mean(1) for c in drawn])
 
-    def ridge(given: np.ndarray, goal: np.ndarray, least: float) -> np.ndarray:
-        weight: np.ndarray = np.linalg.solve(given.T @ given + least * np.eye(given.shape[1]), given.T @ goal)
-        return weight
+    def ridge(goal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        centre, offset = x.mean(0), goal.mean(0)
+        weight = np.linalg.solve(
+            (x - centre).T @ (x - centre) + 2.0 * np.eye(x.shape[1]), (x - centre).T @ (goal - offset)
+        )
+        return weight, offset - centre @ weight
 
-    centre, offset = x.mean(0), y.mean(0)
-    mean = ridge(x - centre, y - offset, 2.0)
-    bias = offset - centre @ mean
-    left = y - x @ mean - bias
-    scores = settings["sharpness"] * x @ prototypes.numpy().T
-    near = np.exp(scores - scores.max(1, keepdims=True))
-    near /= near.sum(1, keepdims=True)
-    special = ridge(near, left, 4.0)
-    spread = np.abs(left - near @ special).mean(0)
-    found = {
-        "usual.weight": np.concatenate([mean, np.zeros_like(mean)], 1).T,
-        "usual.bias": np.concatenate([bias, spread]),
-        "special": special,
-    }
+    mean, bias = ridge(y)
+    spread = np.abs(y - x @ mean - bias).mean(0)
+    weight = np.concatenate([mean, np.zeros_like(mean)], 1).T
+    found = {"weight": weight, "bias": np.concatenate([bias, spread])}
     return {k: torch.from_numpy(np.ascontiguousarray(v, np.float32)) for k, v in found.items()}
 
 
 @torch.inference_mode()
-def bias_of(model: pathlib.Path, work: pathlib.Path, settings: dict[str, Any], clips: int) -> torch.Tensor:
+def bias_of(
+    model: pathlib.Path, work: pathlib.Path, settings: dict[str, Any], clips: int
+) -> tuple[torch.Tensor, torch.Tensor]:
     """How far from training recordings a model paints each kind on average, ``(kinds, latent_dim)``: mean latents of
     ``clips`` of its labels' phrases, and of twice as many stretches of recordings. In colour and width, not in power,
-    which is the scene's. Zeros for kinds that the folder has no sounds of."""
+    which is the scene's. And how far from the usual place of its phrases it paints each, of the same shape. Zeros for
+    kinds that the folder has no sounds of. The model is to have none of this yet."""
     backend = BundledBackend(str(model), threads=torch.get_num_threads())
     encoder, info, step = backend._encoder, backend.info, backend._codec.power_step()
-    found = torch.zeros(len(encoder.prototypes), info.latent_channels)
+    found, painted = (torch.zeros(len(encoder.prototypes), info.latent_channels) for _ in range(2))
     sampler = GroupSampler(work, settings | {"drop_text": 0.0}, seed=2)
     labels = sorted({e["label"] for e in json.loads((work / "index.json").read_text())})
     for row, label in enumerate(labels):
@@ -184,9 +183,11 @@ def bias_of(model: pathlib.Path, work: pathlib.Path, settings: dict[str, Any], c
         away = torch.from_numpy(np.stack(real)).mean((0, 2)) - made.mean((0, 2))
         louder = backend._codec.log_power(made + away[:, None]) - backend._codec.log_power(made)
         found[row] = away - louder.mean() * step
+        usual = torch.stack([backend._reader.usual(backend._meaning(r.prompt))[0] for r in asked])
+        painted[row] = made.mean((0, 2)) - usual.mean(0)
         if (row + 1) % 20 == 0 or row + 1 == len(labels):
             print(f"export: the colour of {row + 1} of {len(labels)} kinds", flush=True)
-    return found
+    return found, painted
 
 
 def _write(part: nn.Module, folder: pathlib.Path) -> None:
