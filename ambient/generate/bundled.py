@@ -43,8 +43,8 @@ __all__ = ["WEIGHTS", "BundledBackend", "condition", "velocity"]
 _STRAY = 0.05
 """How far a clip's mean may lie from where its stream does, in mean distances of recordings."""
 _STRAY_SHORT = 0.4
-"""The same in short clips that bring something new, around what is usual: they are wanted at once, and where their
-stream lies takes longer to tell than they take to make."""
+"""The same in short clips that bring something new, around where their kind is painted: they are wanted at once, and
+where their stream lies takes longer to tell than they take to make."""
 _SHORT_LATENTS = 64
 _HOME_LATENTS = 64
 """Length of the clips that tell where a stream lies by itself."""

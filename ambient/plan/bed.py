@@ -30,8 +30,8 @@ LOOP_SECONDS = 1.6
 BRIDGE_SECONDS = 2.0
 """Least new sound between what was there and the beginning that it leads into."""
 UNSURE_SECONDS = 0.48
-"""The last of a clip is painted anew by the next, where time allows: models know less of what nothing follows, and
-make it move half as much again."""
+"""The last of a clip is painted anew by the next, where time allows: a model knows less of what nothing follows. (The
+bundled one makes surf move half as much again there; of others it was not measured.)"""
 MARGIN_FRAMES = round(0.04 * RATE)
 """Least distance of a join from the playhead."""
 
