@@ -15,12 +15,12 @@ pytestmark = [pytest.mark.firefox, pytest.mark.slow]
 
 COUNTED = """(() => {
     const { get } = Object.getOwnPropertyDescriptor(AudioContext.prototype, "outputLatency");
-    window.asked = [];
+    window.asked = 0;
     Object.defineProperty(AudioContext.prototype, "outputLatency", {
-        get() { window.asked.push(this.state); return get.call(this); },
+        get() { window.asked++; return get.call(this); },
     });
 })()"""
-"""Firefox that is asked for its latency while it opens the sound card can hang: when the page asks is noted."""
+"""Firefox that is asked for its latency can hang for ever, with PulseAudio: that the page does not ask is checked."""
 
 
 def test_firefox_plays_in_real_time_without_gaps_and_steers():
@@ -42,8 +42,10 @@ def test_firefox_plays_in_real_time_without_gaps_and_steers():
                 assert (later - frames) / ((then - at) / 1000) == pytest.approx(RATE, rel=0.05)
                 facts = browser.evaluate("ambient")
                 assert (facts["underruns"], facts["gaps"], facts["skips"], facts["reconnects"]) == (0, 0, 0, 0)
-                asked = browser.evaluate("asked")
-                assert set(asked) == {"running"} and len(asked) <= 15, "the latency is asked for at the wrong time"
+                assert browser.evaluate("asked") == 0
+                assert (
+                    float(browser.evaluate("document.querySelector('#latency').textContent").removesuffix(" s")) > 0.1
+                )
                 assert facts["rms"] == pytest.approx(0.03, rel=0.2)
                 browser.wait("document.querySelectorAll('#layers li').length === 3")
                 browser.wait("document.querySelector('#diagram svg text').textContent === 'calm'")

@@ -145,6 +145,7 @@ def main(arguments: list[str] | None = None) -> int:
         from tools.training import features, texts
         from tools.training.teacher import Teacher
 
+        features.listed(given.manifest)  # before anything is made
         given.work.mkdir(parents=True, exist_ok=True)
         if given.start:
             from tools.training.adopt import OwnEncoder, adopt

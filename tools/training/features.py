@@ -67,6 +67,23 @@ def features(x: np.ndarray, filters: torch.Tensor) -> np.ndarray:
     return f.astype(np.float16)
 
 
+def listed(manifest: pathlib.Path) -> list[dict[str, Any]]:
+    """The rows of a manifest. Ends the program with what is wrong, where and what to do, if it cannot be used."""
+    try:
+        with manifest.open(encoding="utf-8-sig", newline="") as file:
+            rows: list[dict[str, Any]] = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise SystemExit(f"the manifest {manifest} cannot be read: {error}") from error
+    if not rows:
+        raise SystemExit(f"the manifest {manifest} lists no recording")
+    for line, row in enumerate(rows, 2):
+        lacking = [name for name in ("file", "label", "caption") if not (row.get(name) or "").strip()]
+        if lacking:
+            there = ", ".join(str(name) for name in rows[0])
+            raise SystemExit(f"{manifest}, line {line}: no {lacking[0]}; columns: {there}")
+    return rows
+
+
 def prepare(
     manifest: pathlib.Path, out: pathlib.Path, holdout_every: int = 9, procedural: float = 0.0
 ) -> list[dict[str, Any]]:
@@ -77,7 +94,7 @@ def prepare(
     Labels with three files or more give every ``holdout_every``-th file to evaluation (split ``held``); of labels
     with fewer, the last fifth of a file of 20 s or more is held out by time.
     """
-    rows: list[dict[str, Any]] = [row | {"procedural": False} for row in csv.DictReader(manifest.open())]
+    rows: list[dict[str, Any]] = [row | {"procedural": False} for row in listed(manifest)]
     rows += [{"file": f, "label": label, "caption": label, "procedural": True} for f, label in entries(procedural)]
     filters = band_filters()
     out.mkdir(parents=True, exist_ok=True)
