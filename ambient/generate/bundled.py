@@ -134,7 +134,7 @@ class BundledBackend(BatchedBackend):
         self._transformer.rotary_pos_emb.inv_freq = turns  # rounded, places far into a clip would be others
         self._run = Ways(self._transformer)
         self._codec = _load(AmbienceCodec, folder / "codec", device)
-        self._weights = self._codec.latent_decibels()
+        self._to_bands, self._from_bands = self._codec.latent_decibels()
         encoder = _load(PromptEncoder, folder / "prompt_encoder", "cpu")
         self._encoder = encoder
         self._resembled = lru_cache(maxsize=16)(self._resembled_once)
@@ -266,10 +266,11 @@ class BundledBackend(BatchedBackend):
         for i, request in enumerate(batch):
             kept = request.tail.kept if request.tail else 0
             if request.tail is not None:
-                z[i] = natural_seam(z[i], kept, self._weights, request.seed)
+                z[i] = natural_seam(z[i], kept, self._to_bands, self._from_bands, request.seed)
             if request.head is not None:  # the other seam, as time runs backwards
                 back = z[i, :, kept:][:, ::-1]
-                z[i, :, kept:] = natural_seam(back, request.head.kept, self._weights, request.seed + 1)[:, ::-1]
+                mended = natural_seam(back, request.head.kept, self._to_bands, self._from_bands, request.seed + 1)
+                z[i, :, kept:] = mended[:, ::-1]
         return torch.from_numpy(z).to(x)
 
     def _resembled_once(self, part: str) -> Resemblance:
@@ -298,7 +299,11 @@ class BundledBackend(BatchedBackend):
         """How what a mix of texts says of softness and distance moves latents, ``(latent_channels,)``. It does not
         count for single events: they are levelled, and their scene says how far away they are."""
         parts = [weight * manner_of(text) for text, weight in prompt.parts if not likes(text)]
-        return self._codec.colour_step(np.sum(parts, 0, np.float32)).cpu() if parts else torch.zeros(len(self._weights))
+        return (
+            self._codec.colour_step(np.sum(parts, 0, np.float32)).cpu()
+            if parts
+            else torch.zeros(self._info.latent_channels)
+        )
 
     def _bias(self, prompt: PromptMix) -> Tensor:
         """How far from recordings the model paints the texts of a mix on average, ``(latent_channels,)``: it is to be
@@ -306,7 +311,7 @@ class BundledBackend(BatchedBackend):
         parts = [
             weight * self._reader.bias(self._reader.text(text)) for text, weight in prompt.parts if not likes(text)
         ]
-        return torch.stack(parts).sum(0) if parts else torch.zeros(len(self._weights))
+        return torch.stack(parts).sum(0) if parts else torch.zeros(self._info.latent_channels)
 
     def _usual(self, prompt: PromptMix, stream: int | None) -> tuple[Tensor, Tensor]:
         """Where the mean of a clip usually lies, and how far clips stray, both ``(latent_channels,)``.

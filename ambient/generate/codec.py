@@ -271,10 +271,13 @@ class AmbienceCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers
         step: Tensor = raised.to(self.encoder) @ self.encoder
         return step
 
-    def latent_decibels(self) -> NDArray[np.float32]:
-        """How much a unit of each latent direction is, decibels of band power, rms over bands, ``(latent_dim,)``."""
-        found: NDArray[np.float32] = (self.decoder.square().mean(1).sqrt() * (10 / np.log(10))).cpu().numpy()
-        return found
+    def latent_decibels(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """From steps of latents to decibels of the bands of mid and side, ``(latent_dim, 2 * BANDS)``, mean over the
+        hops of a latent frame, and back from steps that are the same in all its hops, ``(2 * BANDS, latent_dim)``."""
+        decibels = 10 / float(np.log(10))
+        there = self.decoder.reshape(-1, STACK, 2 * BANDS).mean(1) * decibels
+        back = self.encoder.reshape(STACK, 2 * BANDS, -1).sum(0) / decibels
+        return there.cpu().numpy(), back.cpu().numpy()
 
     def decode(
         self, latents: Tensor, start_frames: Sequence[int] | None = None, noise_seeds: Sequence[int] | None = None

@@ -7,8 +7,9 @@ a step of the average latents *is* that step of colour. Another is put in its pl
 makes elsewhere: a random sum of the steps between neighbouring stretches of the clip itself, which has their size and
 their colour. What is changed returns slowly.
 
-Sparse sounds (birds, drops) differ from moment to moment anyway: there only a step that is larger than natural is
-replaced. Holding on to it would smear a chirp into a tone.
+Where a band is sparse (birds, drops), it differs from moment to moment anyway: there only a step that is larger than
+natural is replaced. Holding on to it would smear a chirp into a tone. What is steady in other bands behind it (the
+night behind an owl) is mended all the same.
 """
 
 from __future__ import annotations
@@ -26,42 +27,43 @@ LEAST = 18
 AROUND = 14
 """Latent frames on either side of a seam by which a move is begun: 1.1 s."""
 DENSE, SPARSE = 2.5, 3.5
-"""Usual steps, decibels, up to which a sound is dense and from which it is sparse."""
+"""Usual steps, decibels, up to which a band is dense and from which it is sparse."""
 USUAL, TOO_LARGE = 1.0, 2.0
-"""In sparse sounds a step of up to so many times the usual size stays; from so many on another takes its place."""
+"""In sparse bands a step of up to so many times the usual size stays; from so many on another takes its place."""
 
 Latents = npt.NDArray[np.float32]
 
 
-def natural_seam(latents: Latents, kept: int, weights: Latents, seed: int) -> Latents:
+def natural_seam(latents: Latents, kept: int, to_bands: Latents, from_bands: Latents, seed: int) -> Latents:
     """Latents ``(channels, frames)`` whose frames from ``kept`` on begin with a step such as the sound itself makes.
 
-    ``weights`` ``(channels,)``: how many decibels, rms over the bands, a unit of each direction is. ``seed``: of the
-    step that is drawn. The kept frames are not touched. Clips with fewer kept frames than a stretch has, or fewer than
-    LEAST new ones, come back as they are.
+    ``to_bands`` ``(channels, bands)``: how many decibels of each band a unit of each direction is; ``from_bands``
+    ``(bands, channels)``: the way back. ``seed``: of the step that is drawn. The kept frames are not touched. Clips
+    with fewer kept frames than a stretch has, or fewer than LEAST new ones, come back as they are.
     """
     new = latents.shape[1] - kept
     if kept < SCALES[0][0] or new < LEAST:
         return latents
     out = latents.copy()
     for side, release in SCALES:
-        step = out[:, kept : kept + side].mean(1) - out[:, kept - side : kept].mean(1)
-        steps, before = _steps(out[:, kept:], side), _steps(out[:, :kept], side)
-        usual = _power(steps, weights)
+        step = (out[:, kept : kept + side].mean(1) - out[:, kept - side : kept].mean(1)) @ to_bands
+        steps, before = _steps(out[:, kept:], side).T @ to_bands, _steps(out[:, :kept], side).T @ to_bands
+        usual = _power(steps)
         # half-way to a clip its details are not there yet, in what is kept they are
-        largest = max(usual, _power(before, weights))
-        if largest <= 0:
+        largest = np.maximum(usual, _power(before))
+        if not largest.any():
             continue
-        size = np.sqrt(_power(step[:, None], weights) / largest)
-        share = np.clip((size - USUAL) / (TOO_LARGE - USUAL), 0.0, 1.0)
+        size = np.sqrt(np.square(step).mean() / largest.mean())
+        share = np.full(len(step), np.clip((size - USUAL) / (TOO_LARGE - USUAL), 0.0, 1.0))
         if side == SCALES[0][0]:
-            share = max(share, np.clip((SPARSE - np.sqrt(largest)) / (SPARSE - DENSE), 0.0, 1.0))
-        if not share:
+            share = np.maximum(share, np.clip((SPARSE - np.sqrt(largest)) / (SPARSE - DENSE), 0.0, 1.0))
+        if not share.any():
             continue
-        drawn = steps @ np.random.default_rng([seed, side]).standard_normal(steps.shape[1])
-        drawn *= np.sqrt(max(largest / max(usual, 1e-12), 1.0) / steps.shape[1])
+        drawn = np.random.default_rng([seed, side]).standard_normal(len(steps)) @ steps
+        drawn *= np.sqrt(largest / usual.clip(1e-12) / len(steps))
+        change = (share * (step - drawn)) @ from_bands
         weight = 0.5 + 0.5 * np.cos(np.pi * np.minimum(1.0, np.arange(new) / min(release, new)))
-        out[:, kept:] -= (share * (step - drawn)[:, None] * weight).astype(np.float32)
+        out[:, kept:] -= (change[:, None] * weight).astype(np.float32)
     return out
 
 
@@ -73,9 +75,9 @@ def _steps(latents: Latents, side: int) -> npt.NDArray[np.float64]:
     return np.asarray(steps - (steps.mean(1, keepdims=True) if steps.shape[1] else 0))
 
 
-def _power(steps: npt.NDArray[np.floating], weights: Latents) -> float:
-    """Mean square of steps ``(channels, count)``, weighted; 0 of none."""
-    return float((np.square(weights[:, None] * steps)).sum() / max(1, steps.shape[1]))
+def _power(steps: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    """Mean square of steps ``(count, bands)``, by band; 0 of none."""
+    return np.asarray(np.square(steps, dtype=np.float64).sum(0) / max(1, len(steps)))
 
 
 def share_at_seam(

@@ -15,7 +15,9 @@ def steady(kept: int, new: int, step: float, seed: int = 0, spread: float = 0.2)
     return z
 
 
-ONES = np.ones(8, np.float32)
+EYE = np.eye(8, dtype=np.float32)
+ROOT = np.float32(8**0.5)
+"""A unit of each direction is a decibel in all bands together, rms."""
 RELEASE = max(release for _, release in SCALES)
 
 
@@ -28,7 +30,7 @@ def test_a_jump_becomes_a_step_like_all_others() -> None:
     found, elsewhere = [], []
     for seed in range(200):
         z = steady(28, 100, 1.0, seed)
-        mended = natural_seam(z, 28, ONES, seed)
+        mended = natural_seam(z, 28, ROOT * EYE, EYE / ROOT, seed)
         np.testing.assert_array_equal(mended[:, :28], z[:, :28])
         np.testing.assert_array_equal(mended[:, 28 + RELEASE :], z[:, 28 + RELEASE :])
         found.append(step(mended, 28))
@@ -46,7 +48,7 @@ def test_a_step_keeps_the_colour_of_the_sounds_own() -> None:
         z = np.zeros((8, 128), np.float32)
         z[0] = random.standard_normal(128)
         z[1, 28:] += 2.0
-        mended = natural_seam(z, 28, ONES, seed)
+        mended = natural_seam(z, 28, ROOT * EYE, EYE / ROOT, seed)
         along.append(step(mended, 28)[0])
         across.append(np.abs(step(mended, 28)[1:]).max())
     assert np.std(along) > 0.3
@@ -57,22 +59,22 @@ def test_what_is_sparse_is_left_alone() -> None:
     changed = 0.0
     for seed in range(50):
         z = steady(28, 100, 0.0, seed, spread=1.0)
-        changed += float(np.abs(natural_seam(z, 28, 4 * ONES, seed) - z).mean())
+        changed += float(np.abs(natural_seam(z, 28, 4 * ROOT * EYE, EYE / (4 * ROOT), seed) - z).mean())
     assert changed / 50 < 0.05
     chirps, random = np.zeros((8, 128), np.float32), np.random.default_rng(1)
     for at in random.integers(0, 126, 12):
         chirps[:, at : at + 2] = 4.0
     chirps[:, 26:32] = 0.0
-    np.testing.assert_array_equal(natural_seam(chirps, 28, 2 * ONES, 3), chirps)
+    np.testing.assert_array_equal(natural_seam(chirps, 28, 2 * ROOT * EYE, EYE / (2 * ROOT), 3), chirps)
 
 
 @given(st.integers(0, 60), st.integers(0, 60), st.floats(-5, 5), st.integers(0, 1000))
 def test_kept_frames_never_change_and_jumps_never_grow(kept: int, new: int, jump: float, seed: int) -> None:
     z = steady(kept, new, jump, seed)
-    mended = natural_seam(z, kept, ONES, seed)
+    mended = natural_seam(z, kept, ROOT * EYE, EYE / ROOT, seed)
     assert mended.shape == z.shape and np.isfinite(mended).all()
     np.testing.assert_array_equal(mended[:, :kept], z[:, :kept])
-    np.testing.assert_array_equal(mended, natural_seam(z, kept, ONES, seed))
+    np.testing.assert_array_equal(mended, natural_seam(z, kept, ROOT * EYE, EYE / ROOT, seed))
     if kept < 4 or new < LEAST:
         np.testing.assert_array_equal(mended, z)
     else:
