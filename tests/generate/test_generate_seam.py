@@ -68,6 +68,22 @@ def test_what_is_sparse_is_left_alone() -> None:
     np.testing.assert_array_equal(natural_seam(chirps, 28, 2 * ROOT * EYE, EYE / (2 * ROOT), 3), chirps)
 
 
+def test_the_quiet_behind_a_call_is_mended_and_the_call_is_not() -> None:
+    """Bands are dense or sparse each for itself: an owl hides no jump of the night behind it."""
+    left, called = [], []
+    for seed in range(60):
+        random = np.random.default_rng(seed)
+        z = steady(28, 100, 0.0, seed)
+        z[1:, 28:] += 0.3  # a decibel or so
+        z[0] = 20.0 * (random.random(128) < 0.3)
+        z[0, 20:36] = 0.0
+        mended = natural_seam(z, 28, ROOT * EYE, EYE / ROOT, seed)
+        left.append(step(mended, 28)[1:])
+        called.append(np.abs(mended[0] - z[0]).max())
+    assert np.abs(np.mean(left)) < 0.05 and np.std(left) < 0.3
+    assert np.mean(called) < 0.1  # of 20
+
+
 @given(st.integers(0, 60), st.integers(0, 60), st.floats(-5, 5), st.integers(0, 1000))
 def test_kept_frames_never_change_and_jumps_never_grow(kept: int, new: int, jump: float, seed: int) -> None:
     z = steady(kept, new, jump, seed)

@@ -126,6 +126,7 @@ def evaluate(
     clips: int = 40,
     chains: int = 1,
     chained: tuple[str, ...] = ("rain on leaves", "ocean waves", "birds singing", "wind in the trees"),
+    behind: tuple[str, ...] = ("an owl at night", "crickets at night"),
     phrases: int = len(EXPECTED),
     joins: int = 0,
     seeds: int = 0,
@@ -137,9 +138,9 @@ def evaluate(
     """Figures, JSON-ready; clips of the everyday phrases go to ``out`` if given.
 
     ``clips``, ``chains``: how many clips in a chain, and how many chains of each of ``chained``;
-    ``joins``: how many of each of ``chained`` to make for the classifier; ``seeds``: clips of each mix and label, the
-    latter compared with the recordings prepared in ``work``; of each phrase :data:`PHRASE_CLIPS` times as many;
-    ``recordings``: the folder they were read from, to judge the codec.
+    ``joins``: how many of each of ``chained`` to make for the classifier, and of what is steady ``behind`` calls;
+    ``seeds``: clips of each mix and label, the latter compared with the recordings prepared in ``work``; of each phrase
+    :data:`PHRASE_CLIPS` times as many; ``recordings``: the folder they were read from, to judge the codec.
     """
     backend = BundledBackend(model, threads=threads)
     frame = backend.info.frames_per_latent
@@ -165,7 +166,7 @@ def evaluate(
         found["chains"][text] = together(continuity(chain(backend, text, clips, k), frame) for k in range(chains))
     if joins:
         found["joins"] = {}
-        for i, text in enumerate(chained):
+        for i, text in enumerate((*chained, *behind)):
             _say(f"joins: {text}")
             found["joins"][text] = auc(*stretches(backend, text, joins, i), frame)
     if seeds:
