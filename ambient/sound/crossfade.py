@@ -3,19 +3,31 @@
 Two signals of equal power and correlation ρ, weighted a and b, add up to the power a² + b² + 2ρab. Equal-gain fades
 (a + b = 1) keep it for ρ = 1, equal-power fades (a² + b² = 1) for ρ = 0; here it is kept for any ρ ≥ −0.5 (Fink,
 Holters, Zölzer: "Signal-matched power-complementary cross-fading", DAFx 2016).
+
+One correlation for all would be that of what is loudest: a chirp that meets another would raise the night behind it, in
+which both agree, by up to 3 dB. Long fades therefore follow that of each octave.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
+from itertools import pairwise
+
 import numpy as np
 import numpy.typing as npt
 
-from ambient.messages import Audio
+from ambient.messages import RATE, Audio
 
 __all__ = ["correlation", "crossfade", "weights"]
 
 LOWEST_RHO = -0.5
 """Below it the constant power would ask for more than +3 dB on each side, which transients would not forgive."""
+
+
+LONG_FRAMES = RATE // 10
+"""From here on a fade is split into octaves; less holds too few waves of the lowest to tell how they agree."""
+LOWEST_HZ, BANDS = 125, 8
+"""The lowest band ends at twice this, the highest begins at 16 kHz."""
 
 
 def correlation(a: Audio, b: Audio) -> float:
@@ -41,9 +53,32 @@ def weights(n: int, rho: float) -> tuple[npt.NDArray[np.float32], npt.NDArray[np
 
 
 def crossfade(old: Audio, new: Audio, rho: float | None = None) -> Audio:
-    """Leads from ``old`` to ``new``, both ``(n, 2)``; ``rho`` is measured where it is not given."""
-    if rho is None:
-        rho = correlation(old, new)
+    """Leads from ``old`` to ``new``, both ``(n, 2)``.
+
+    ``rho`` is measured where it is not given; from :data:`LONG_FRAMES` on in each octave by itself.
+    """
+    if rho is not None or len(old) < LONG_FRAMES:
+        return _faded(old, new, correlation(old, new) if rho is None else rho)
+    n, masks = len(old), _octaves(len(old))
+    before, after = np.fft.rfft(old, axis=0), np.fft.rfft(new, axis=0)
+    mixed = np.zeros((n, old.shape[1]))
+    # The bands of either side add up to it, so what each leaves at the ends, where a transform wraps around, cancels.
+    for mask in masks:
+        a, b = (np.fft.irfft(x * mask[:, None], n, 0).astype(np.float32) for x in (before, after))
+        mixed += _faded(a, b, correlation(a, b))
+    return mixed.astype(np.float32)
+
+
+def _faded(old: Audio, new: Audio, rho: float) -> Audio:
     out, into = weights(len(old), rho)
     mixed: Audio = old * out[:, None] + new * into[:, None]
     return mixed
+
+
+@lru_cache(maxsize=4)
+def _octaves(n: int) -> npt.NDArray[np.float64]:
+    """Shares of bands in the bins of a transform of ``n`` frames, ``(bands, bins)``; they add up to 1."""
+    octave = np.log2(np.fft.rfftfreq(n, 1 / RATE).clip(1) / LOWEST_HZ)
+    rises = [0.5 - 0.5 * np.cos(np.pi * np.clip(octave - k + 0.5, 0, 1)) for k in range(1, BANDS)]
+    edges = [np.ones_like(octave), *rises, np.zeros_like(octave)]
+    return np.stack([lower - upper for lower, upper in pairwise(edges)])

@@ -86,7 +86,7 @@ class Timeline:
     def try_join(self, audio: Audio, start_frame: int, join_frame: int, fade_frames: int) -> Join:
         """The join that :meth:`splice` would make. Changes nothing."""
         begin, end = self._fade(audio, start_frame, join_frame, fade_frames)
-        return self._join(audio, start_frame, begin, end, _steps(audio[end - start_frame :], end - begin))[0]
+        return self._join(audio, start_frame, begin, end, _steps(audio[end - start_frame :], end - begin))
 
     def splice(self, audio: Audio, start_frame: int, join_frame: int, fade_frames: int) -> Join:
         """Leads over to ``audio``, whose first frame lies at ``start_frame``, by a crossfade around ``join_frame``.
@@ -99,8 +99,11 @@ class Timeline:
         if not self._length or begin < self._start:
             self._start, self._length = begin, 0
         steps = _steps(audio[end - start_frame :], end - begin)
-        join, mixed = self._join(audio, start_frame, begin, end, steps)
+        join = self._join(audio, start_frame, begin, end, steps)
         self._steps.extend(steps)
+        new = audio[begin - start_frame : end - start_frame]
+        old, missing = self.read(begin, end - begin)
+        mixed = crossfade(np.zeros_like(new), new, 1.0) if missing else crossfade(old, new)
         gap = begin - self.end_frame
         if self.end_frame < end:
             self._end_softly(min(begin, self.end_frame))
@@ -172,24 +175,17 @@ class Timeline:
         fade = min(ENDING_FRAMES, last)
         self._store[last - fade : last] *= np.linspace(1, 0, fade, dtype=np.float32)[:, None]
 
-    def _join(
-        self, audio: Audio, start_frame: int, begin: int, end: int, steps: Sequence[tuple[float, float]]
-    ) -> tuple[Join, Audio]:
-        new = audio[begin - start_frame : end - start_frame]
+    def _join(self, audio: Audio, start_frame: int, begin: int, end: int, steps: Sequence[tuple[float, float]]) -> Join:
         old, missing = self.read(begin, end - begin)
-        if missing:
-            mixed = crossfade(np.zeros_like(new), new, 1.0)
-            return Join((begin + end) // 2, end - begin, 0.0, 0.0, 0.0, 0.0), mixed
-        rho = correlation(old, new)
-        mixed = crossfade(old, new, rho)
+        rho = 0.0 if missing else correlation(old, audio[begin - start_frame : end - start_frame])
         before, lacking = self.read(begin - SIDE_FRAMES, SIDE_FRAMES)
         later = end - start_frame + AFTER_FRAMES
         after = audio[later : later + SIDE_FRAMES]
-        if lacking or len(after) < SIDE_FRAMES:
-            return Join((begin + end) // 2, end - begin, rho, 0.0, 0.0, 0.0), mixed
-        level, spectral = _step(_bands_db(before), _bands_db(after))
-        score = _score(level, spectral, [*self._steps, *steps]) if len(steps) >= 3 else 0.0
-        return Join((begin + end) // 2, end - begin, rho, level, spectral, score), mixed
+        level = spectral = score = 0.0
+        if not missing and not lacking and len(after) == SIDE_FRAMES:
+            level, spectral = _step(_bands_db(before), _bands_db(after))
+            score = _score(level, spectral, [*self._steps, *steps]) if len(steps) >= 3 else 0.0
+        return Join((begin + end) // 2, end - begin, rho, level, spectral, score)
 
     def _append(self, audio: Audio) -> None:
         need = self._length + len(audio)

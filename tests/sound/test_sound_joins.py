@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.signal import butter, sosfiltfilt
 
 from ambient.messages import RATE, Audio
 from ambient.sound import Remix, Timeline, correlation, crossfade, weights
@@ -41,6 +42,23 @@ def test_the_law_follows_what_is_measured() -> None:
 def test_crossfading_a_sound_with_itself_changes_nothing() -> None:
     a = noise(9600, 3)
     np.testing.assert_allclose(crossfade(a, a), a, atol=1e-7)
+
+
+def test_each_octave_fades_by_its_own_correlation() -> None:
+    """A loud high tone that turns its phase neither lifts nor dents the hum below it, in which both agree."""
+    n = RATE * 3 // 10
+    t = np.arange(n) / RATE
+    random, low = np.random.default_rng(5), butter(8, 700, output="sos", fs=RATE)
+    hum = sosfiltfilt(low, noise(n, 4), 0)
+    for _ in range(5):
+        whistles = [
+            0.1 * np.sin(2 * np.pi * 5000 * t + phase)[:, None].repeat(2, 1) for phase in random.uniform(0, 2, 2)
+        ]
+        faded = crossfade(*[(hum + w).astype(np.float32) for w in whistles])
+        kept = sosfiltfilt(low, faded, 0)[2000:-2000]
+        np.testing.assert_allclose(kept, sosfiltfilt(low, hum, 0)[2000:-2000], atol=0.01 * np.std(hum))
+        levels = np.sqrt(np.mean((faded - hum).reshape(9, -1, 2) ** 2, axis=(1, 2)))
+        np.testing.assert_allclose(levels, 0.1 / np.sqrt(2), rtol=0.05)
 
 
 def index_coded(start: int, n: int) -> Audio:
