@@ -5,7 +5,7 @@ Two signals of equal power and correlation ρ, weighted a and b, add up to the p
 Holters, Zölzer: "Signal-matched power-complementary cross-fading", DAFx 2016).
 
 One correlation for all would be that of what is loudest: a chirp that meets another would raise the night behind it, in
-which both agree, by up to 3 dB. Long fades therefore follow that of each octave.
+which both agree, by up to 3 dB. Long fades therefore follow that of each octave, of mid and side apart.
 """
 
 from __future__ import annotations
@@ -28,10 +28,12 @@ LONG_FRAMES = RATE // 10
 """From here on a fade is split into octaves; less holds too few waves of the lowest to tell how they agree."""
 LOWEST_HZ, BANDS = 125, 8
 """The lowest band ends at twice this, the highest begins at 16 kHz."""
+MID_SIDE = np.array([[1, 1], [1, -1]], np.float32) / np.float32(np.sqrt(2))
+"""Left and right to mid and side, and back."""
 
 
 def correlation(a: Audio, b: Audio) -> float:
-    """Normalised correlation of two overlaps of equal shape, −1 … 1; 0 where either is silent."""
+    """Normalised correlation of two overlaps of equal shape, whatever it is, −1 … 1; 0 where either is silent."""
     x, y = a.astype(np.float64).ravel(), b.astype(np.float64).ravel()
     power = float(np.dot(x, x)) * float(np.dot(y, y))
     if power < 1e-18:
@@ -55,18 +57,19 @@ def weights(n: int, rho: float) -> tuple[npt.NDArray[np.float32], npt.NDArray[np
 def crossfade(old: Audio, new: Audio, rho: float | None = None) -> Audio:
     """Leads from ``old`` to ``new``, both ``(n, 2)``.
 
-    ``rho`` is measured where it is not given; from :data:`LONG_FRAMES` on in each octave by itself.
+    ``rho`` is measured where it is not given; from :data:`LONG_FRAMES` on in each octave of mid and side by itself.
     """
     if rho is not None or len(old) < LONG_FRAMES:
         return _faded(old, new, correlation(old, new) if rho is None else rho)
     n, masks = len(old), _octaves(len(old))
-    before, after = np.fft.rfft(old, axis=0), np.fft.rfft(new, axis=0)
-    mixed = np.zeros((n, old.shape[1]))
+    before, after = (np.fft.rfft(x @ MID_SIDE, axis=0) for x in (old, new))
+    mixed = np.zeros((n, 2))
     # The bands of either side add up to it, so what each leaves at the ends, where a transform wraps around, cancels.
     for mask in masks:
         a, b = (np.fft.irfft(x * mask[:, None], n, 0).astype(np.float32) for x in (before, after))
-        mixed += _faded(a, b, correlation(a, b))
-    return mixed.astype(np.float32)
+        for i in (0, 1):
+            mixed[:, i : i + 1] += _faded(a[:, i : i + 1], b[:, i : i + 1], correlation(a[:, i], b[:, i]))
+    return (mixed @ MID_SIDE).astype(np.float32)
 
 
 def _faded(old: Audio, new: Audio, rho: float) -> Audio:
