@@ -4,12 +4,15 @@ Every band votes for the place of the tone that its power belongs to; what votes
 neighbouring hops that lie near each other are one track, which keeps its phase from its beginning to its end
 (McAulay and Quatieri, "Speech analysis/synthesis based on a sinusoidal representation", IEEE ASSP 34(4), 1986). A
 track begins with the phase that the bank of oscillators (:mod:`ambient.generate.tones`) has there, which belongs to
-the timeline: two decodes of the same latents coincide wherever a call begins in both.
+the timeline: two decodes of the same latents coincide wherever a call begins in both. Where it goes on and on, as
+crickets do, it is led, by a hertz or so, to the phase that a beginning would have there twice a second of the
+timeline: from there on two decodes coincide too.
 """
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -34,6 +37,9 @@ SILENT = 1e-8
 """And those of less power than this."""
 RISE = (0.15, 0.5, 0.85)
 """Amplitude of the first hops of a track, and of the last: what begins at once is a click in all other bands."""
+MEETING, LED = 50, 40
+"""Hops of the timeline from one to the next at which tracks take the phase of a beginning, and over which a track has
+to be there before: with 0.4 s it is led by at most 1.25 Hz."""
 _STRETCH = 4096
 """Pieces of tracks that are computed at once."""
 
@@ -56,14 +62,22 @@ def voted(energy: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
     return columns[:, :-1], columns[:, -1] / columns[:, 0].clamp_min(1e-20)
 
 
-def sung(energy: Tensor, place: Tensor, phases: Tensor, at: Tensor | None = None, hops: int | None = None) -> Tensor:
+def sung(
+    energy: Tensor,
+    place: Tensor,
+    phases: Tensor,
+    at: Tensor | None = None,
+    hops: int | None = None,
+    starts: Sequence[int] | None = None,
+) -> Tensor:
     """The sound of the calls, ``(batch, 2, hops * HOP)``, of mid and side.
 
     ``energy``: what calls in each band, mean density of mid and side, ``(batch, 2, BANDS, hops)``; ``place``: see
     :func:`voted`; ``phases``: of the oscillators at the first sample, ``(batch, 2, LINES // 2 + 1)``. A call lies left
     or right as far as its power in the side tells; on which side is drawn for each range of pitch, once.
 
-    ``at``: which of ``hops`` are given, ascending, where not all are; those beside the others are silent.
+    ``at``: which of ``hops`` are given, ascending, where not all are; those beside the others are silent. ``starts``:
+    the hop of the timeline that each item begins with; 0 by default.
     """
     device = energy.device
     energy, place, phases = (x.detach().cpu() for x in (energy, place, phases))
@@ -87,16 +101,18 @@ def sung(energy: Tensor, place: Tensor, phases: Tensor, at: Tensor | None = None
     left = phases[:, 1, :: LINES // 2 // 8].numpy() > np.pi  # of every range of pitch
     amplitude[:, 1] *= np.where(left[item, band * 8 // BANDS], 1, -1)
     before = _linked(hop, item, band, where, found[:, 0], hops)
-    phase = _phases(hop, item, hz, before, phases.numpy())
     turned = 2 * np.pi * HOP / RATE
     after = np.full(len(hop), -1)
     after[before[before >= 0]] = np.flatnonzero(before >= 0)
+    meets = (hop + np.array(starts or [0] * batch)[item]) % MEETING == 0
+    phase, led = _phases(hop, item, hz, before, after, meets, phases.numpy())
     ends = after < 0
     amplitude *= (_risen(before) * _risen(after))[:, None]
     begins = before < 0
     p = np.where(begins, 0, before)
     # each piece leads from the middle of one hop to that of the next; tracks fade in before and out behind
     first = np.concatenate([np.where(begins, phase - turned * hz, phase[p]), phase[ends]])
+    bend = np.concatenate([np.where(begins, 0, _turned(led - led[p])), np.zeros(ends.sum())])
     slow = np.concatenate([np.where(begins, hz, hz[p]), hz[ends]])
     fast = np.concatenate([hz, hz[ends]])
     soft = np.concatenate([np.where(begins[:, None], 0, amplitude[p]), amplitude[ends]])
@@ -106,10 +122,10 @@ def sung(energy: Tensor, place: Tensor, phases: Tensor, at: Tensor | None = None
     soft_step = torch.sin(0.5 * torch.pi * t).square()
     for a in range(0, len(row), _STRETCH):
         b = slice(a, a + _STRETCH)
-        angle, w, v = (
-            torch.from_numpy(x[b]).float()[:, None] for x in (first % (2 * np.pi), turned * slow, turned * fast)
+        angle, w, v, u = (
+            torch.from_numpy(x[b]).float()[:, None] for x in (first % (2 * np.pi), turned * slow, turned * fast, bend)
         )
-        wave = torch.cos(angle + w * t + (v - w) * (0.5 * t.square()))
+        wave = torch.cos(angle + (w + u) * t + (v - w) * (0.5 * t.square()))
         low, high = torch.from_numpy(soft[b]).float(), torch.from_numpy(loud[b]).float()
         rows = torch.from_numpy(row[b])
         for channel in (0, 1):
@@ -152,21 +168,43 @@ def _risen(before: NDArray[np.int64]) -> NDArray[np.float64]:
     return gain
 
 
+def _turned(angle: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The same angle between −π and π."""
+    return np.asarray((angle + np.pi) % (2 * np.pi) - np.pi)
+
+
 def _phases(
     hop: NDArray[np.int64],
     item: NDArray[np.int64],
     hz: NDArray[np.float64],
     before: NDArray[np.int64],
+    after: NDArray[np.int64],
+    meets: NDArray[np.bool_],
     phases: NDArray[np.float32],
-) -> NDArray[np.float64]:
-    """The phase of every tone in the middle of its hop, ``(tones,)``."""
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The phase of every tone in the middle of its hop, and how far it has been led to where it ``meets`` that of a
+    beginning, both ``(tones,)``."""
     line = np.rint(hz * (LINES / RATE)).astype(np.int64).clip(0, LINES // 2)
     middle = hop * HOP + HOP // 2
     born = phases[item, 0, line] + line * middle % LINES * (2 * np.pi / LINES)
     step = np.where(before < 0, born, np.pi * HOP / RATE * (hz + hz[before]))
     edges = np.flatnonzero(np.diff(hop, prepend=-1, append=hop[-1] + 1))
-    found = np.zeros(len(hop) + 1)  # the last is what a beginning goes on from
-    for a, b in itertools.pairwise(edges):
-        found[a:b] = found[before[a:b]] + step[a:b]
-        found[a:b] %= 2 * np.pi
-    return found[:-1]
+    groups = list(itertools.pairwise(edges))
+    # the last of each is what a beginning goes on from, and an end leads to
+    free, age = np.zeros(len(hop) + 1), np.full(len(hop) + 1, -1)
+    last, following = np.full(len(hop) + 1, -1), np.full(len(hop) + 1, -1)
+    for a, b in groups:
+        prior = before[a:b]
+        free[a:b] = (free[prior] + step[a:b]) % (2 * np.pi)
+        age[a:b] = age[prior] + 1
+        last[a:b] = np.where(meets[a:b] & (age[a:b] >= LED), np.arange(a, b), last[prior])
+    anchored = last[:-1] == np.arange(len(hop))
+    for a, b in reversed(groups):
+        following[a:b] = np.where(anchored[after[a:b]] & (after[a:b] >= 0), after[a:b], following[after[a:b]])
+    away = np.append(np.where(anchored, born - free[:-1], 0), 0)
+    last, following, age = last[:-1], following[:-1], age[:-1]
+    since = np.where(last >= 0, hop - hop[last], age)
+    whole = np.where(following >= 0, hop[following] - hop + since, 1)
+    share = np.where(anchored | (following < 0), 0, since / whole)
+    led = away[last] + _turned(away[following] - away[last]) * share
+    return free[:-1] + led, led

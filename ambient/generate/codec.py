@@ -293,13 +293,22 @@ class AmbienceCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers
             [position_flicker(seed, start // FRAME, count) for seed, start in zip(seeds, starts, strict=True)]
         )
         phases = np.stack([position_phases(seed, start) for seed, start in zip(seeds, starts, strict=True)])
-        random = (torch.from_numpy(x).to(latents.device) for x in (noise, flicker, phases))
-        return Decoded(self.synthesise(latents, *random))
+        white, moving, turned = (torch.from_numpy(x).to(latents.device) for x in (noise, flicker, phases))
+        hops = [start // FRAME * STACK for start in starts]
+        return Decoded(self.synthesise(latents, white, moving, turned, hops))
 
-    def synthesise(self, latents: Tensor, noise: Tensor, flicker: Tensor, phases: Tensor | None = None) -> Tensor:
+    def synthesise(
+        self,
+        latents: Tensor,
+        noise: Tensor,
+        flicker: Tensor,
+        phases: Tensor | None = None,
+        starts: Sequence[int] | None = None,
+    ) -> Tensor:
         """Sound ``(batch, 2, samples)`` from latents, white noise ``(batch, 2, samples)`` (for mid and side),
         ``flicker`` ``(batch, speeds, 1 + GROUPS, slots)``, and ``phases`` of the oscillators
-        ``(batch, 2, lines)``, without which nothing rings."""
+        ``(batch, 2, lines)``, without which nothing rings. ``starts``: the hops of the timeline that items begin with,
+        0 by default."""
         batch, hops = len(latents), latents.shape[2] * STACK
         bands = self.envelope(latents)
         slow = latents.repeat_interleave(STACK, dim=2)
@@ -317,7 +326,7 @@ class AmbienceCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers
             wider = change[:, BANDS:] - change[:, :BANDS]
             rings = (bands + torch.cat([torch.zeros_like(wider), wider], 1)).reshape_as(power).exp() * ring
             lines = tone_lines(rings, found.offset.flatten(0, 1).repeat_interleave(REST, -1), phases.flatten(0, 1))
-            calls, ring = self._called(found, power, ring, phases)
+            calls, ring = self._called(found, power, ring, phases, starts)
             power = power + torch.log1p(-ring.clamp_max(0.999))
         noisy, clicks = struck(power.unflatten(0, (batch, 2)), clicks_in(bands[:, :BANDS]), noise, self.to_long)
         power = noisy.flatten(0, 1)
@@ -331,7 +340,9 @@ class AmbienceCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers
         mid, side = (steady.reshape(batch, 2, -1) + clicks + calls).unbind(1)
         return torch.stack([mid + side, mid - side], 1)
 
-    def _called(self, found: Rings, power: Tensor, ring: Tensor, phases: Tensor) -> tuple[Tensor, Tensor]:
+    def _called(
+        self, found: Rings, power: Tensor, ring: Tensor, phases: Tensor, starts: Sequence[int] | None
+    ) -> tuple[Tensor, Tensor]:
         """The sound of what calls, ``(batch, 2, samples)`` or nothing, and the shares of what rings or calls, as
         ``ring``; both it and ``power`` are ``(batch * 2, BANDS, hops)``."""
         if found.call is None or found.place is None:
@@ -350,7 +361,7 @@ class AmbienceCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers
         call = call * (energy > MASKED * energy[:, LOUD:].sum(1, keepdim=True))
         place = functional.interpolate(found.place, power.shape[2], mode="linear")[..., at]
         energy = (density * call).reshape(len(place), 2, BANDS, -1)
-        sound = sung(energy, place, phases, at, power.shape[2])
+        sound = sung(energy, place, phases, at, power.shape[2], starts)
         return sound, ring.index_add(2, at, call)
 
     def _flicker(self, depth: Tensor, flicker: Tensor) -> Tensor:
