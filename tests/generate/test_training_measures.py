@@ -13,7 +13,7 @@ from ambient.messages import RATE, PromptMix
 from tools.training import fidelity, hearing, joins, likeness, mixes, procedural
 from tools.training.captions import PHRASES
 from tools.training.evaluate import together
-from tools.training.features import colours, features
+from tools.training.features import colours, features, listed
 from tools.training.phrases import EXPECTED, MEANT
 
 
@@ -218,3 +218,27 @@ def test_drift_is_told_with_its_error() -> None:
     rows = [{"level_drift_db": 1.0, "join_step_db": 0.1}, {"level_drift_db": -1.0, "join_step_db": 0.3}]
     assert together(rows) == {"level_drift_db": 0.0, "join_step_db": 0.2, "level_drift_db_error": 1.0}
     assert together(rows[:1]) == rows[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (None, "cannot be read"),
+        ("", "lists no recording"),
+        ("file,label\na.wav,rain\n", "line 2: no caption; columns: file, label"),
+        ("file,label,caption\na.wav,rain,Rain.\nb.wav,,Hail.\n", "line 3: no label"),
+    ],
+)
+def test_a_manifest_that_cannot_be_used_says_why(tmp_path: pathlib.Path, text: str | None, told: str) -> None:
+    manifest = tmp_path / "manifest.csv"
+    if text is not None:
+        manifest.write_text(text)
+    with pytest.raises(SystemExit, match=f"manifest.csv.*{told}"):
+        listed(manifest)
+
+
+def test_a_manifest_may_begin_with_a_byte_order_mark(tmp_path: pathlib.Path) -> None:
+    """As spreadsheets write it."""
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text("file,label,caption\na.wav,rain,Rain.\n", encoding="utf-8-sig")
+    assert listed(manifest) == [{"file": "a.wav", "label": "rain", "caption": "Rain."}]
