@@ -130,6 +130,8 @@ class Bed:
             return Refused(None)
         audio = self._anchor.correct(clip.audio, placement.join_frame - placement.start_frame)
         fade = placement.fade_frames
+        if not clip.request.settled:
+            self.timeline.changes()
         if before and clip.request.tail is not None:
             tried = self.timeline.try_join(audio, placement.start_frame, placement.join_frame, fade)
             rival = self._best if self._best and self._best[1].request.start_frame == clip.request.start_frame else None

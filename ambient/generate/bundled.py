@@ -134,7 +134,7 @@ class BundledBackend(BatchedBackend):
         self._transformer.rotary_pos_emb.inv_freq = turns  # rounded, places far into a clip would be others
         self._run = Ways(self._transformer)
         self._codec = _load(AmbienceCodec, folder / "codec", device)
-        self._to_bands, self._from_bands = self._codec.latent_decibels()
+        self._to_bands, self._from_bands = self._codec.latent_bands()
         encoder = _load(PromptEncoder, folder / "prompt_encoder", "cpu")
         self._encoder = encoder
         self._resembled = lru_cache(maxsize=16)(self._resembled_once)

@@ -5,8 +5,8 @@ neighbouring hops that lie near each other are one track, which keeps its phase 
 (McAulay and Quatieri, "Speech analysis/synthesis based on a sinusoidal representation", IEEE ASSP 34(4), 1986). A
 track begins with the phase that the bank of oscillators (:mod:`ambient.generate.tones`) has there, which belongs to
 the timeline: two decodes of the same latents coincide wherever a call begins in both. Where it goes on and on, as
-crickets do, it is led, by a hertz or so, to the phase that a beginning would have there twice a second of the
-timeline: from there on two decodes coincide too.
+crickets do, twice a second of the timeline it is led, by a hertz or so, to the phase that a beginning would have had
+there: from then on two decodes coincide too.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ SILENT = 1e-8
 """And those of less power than this."""
 RISE = (0.15, 0.5, 0.85)
 """Amplitude of the first hops of a track, and of the last: what begins at once is a click in all other bands."""
-MEETING, LED = 50, 40
-"""Hops of the timeline from one to the next at which tracks take the phase of a beginning, and over which a track has
-to be there before: with 0.4 s it is led by at most 1.25 Hz."""
+MEETING, LED = 100, 80
+"""Hops of the timeline from one moment to the next at which tracks look for the phase of a beginning, and over which
+they are led there: in 0.4 s, by at most 1.25 Hz."""
 _STRETCH = 4096
 """Pieces of tracks that are computed at once."""
 
@@ -105,7 +105,7 @@ def sung(
     after = np.full(len(hop), -1)
     after[before[before >= 0]] = np.flatnonzero(before >= 0)
     meets = (hop + np.array(starts or [0] * batch)[item]) % MEETING == 0
-    phase, led = _phases(hop, item, hz, before, after, meets, phases.numpy())
+    phase, led = _phases(hop, item, hz, before, meets, phases.numpy())
     ends = after < 0
     amplitude *= (_risen(before) * _risen(after))[:, None]
     begins = before < 0
@@ -178,33 +178,23 @@ def _phases(
     item: NDArray[np.int64],
     hz: NDArray[np.float64],
     before: NDArray[np.int64],
-    after: NDArray[np.int64],
     meets: NDArray[np.bool_],
     phases: NDArray[np.float32],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The phase of every tone in the middle of its hop, and how far it has been led to where it ``meets`` that of a
-    beginning, both ``(tones,)``."""
+    """The phase of every tone in the middle of its hop, and how far it has been led to that of a beginning where it
+    last ``meets`` one, both ``(tones,)``. Neither depends on what comes later: a clip may end anywhere."""
     line = np.rint(hz * (LINES / RATE)).astype(np.int64).clip(0, LINES // 2)
     middle = hop * HOP + HOP // 2
     born = phases[item, 0, line] + line * middle % LINES * (2 * np.pi / LINES)
     step = np.where(before < 0, born, np.pi * HOP / RATE * (hz + hz[before]))
     edges = np.flatnonzero(np.diff(hop, prepend=-1, append=hop[-1] + 1))
-    groups = list(itertools.pairwise(edges))
-    # the last of each is what a beginning goes on from, and an end leads to
-    free, age = np.zeros(len(hop) + 1), np.full(len(hop) + 1, -1)
-    last, following = np.full(len(hop) + 1, -1), np.full(len(hop) + 1, -1)
-    for a, b in groups:
-        prior = before[a:b]
-        free[a:b] = (free[prior] + step[a:b]) % (2 * np.pi)
-        age[a:b] = age[prior] + 1
-        last[a:b] = np.where(meets[a:b] & (age[a:b] >= LED), np.arange(a, b), last[prior])
-    anchored = last[:-1] == np.arange(len(hop))
-    for a, b in reversed(groups):
-        following[a:b] = np.where(anchored[after[a:b]] & (after[a:b] >= 0), after[a:b], following[after[a:b]])
-    away = np.append(np.where(anchored, born - free[:-1], 0), 0)
-    last, following, age = last[:-1], following[:-1], age[:-1]
-    since = np.where(last >= 0, hop - hop[last], age)
-    whole = np.where(following >= 0, hop[following] - hop + since, 1)
-    share = np.where(anchored | (following < 0), 0, since / whole)
-    led = away[last] + _turned(away[following] - away[last]) * share
+    # the last of each is what a beginning goes on from
+    free, met = np.zeros(len(hop) + 1), np.full(len(hop) + 1, -1)
+    for a, b in itertools.pairwise(edges):
+        free[a:b] = (free[before[a:b]] + step[a:b]) % (2 * np.pi)
+        met[a:b] = np.where(meets[a:b], np.arange(a, b), met[before[a:b]])
+    away = np.append(np.where(meets, born - free[:-1], 0), 0)
+    was, met = away[met[before]], met[:-1]  # at the meeting before, from which it has arrived
+    share = np.minimum(1, (hop - hop[met]) / LED)
+    led = np.where(met >= 0, was[met] + _turned(away[met] - was[met]) * share, 0)
     return free[:-1] + led, led

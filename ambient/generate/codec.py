@@ -15,7 +15,7 @@ tracks of partials, whose glides the latents hardly tell, and which are drawn (:
 
 Noise and the phases of the oscillators depend on a seed and the absolute position on the timeline only: two decodes of
 the same latents coincide sample for sample, except within ``EDGE_LATENTS`` of either end of a clip, and except for a
-call that goes on where a clip begins: its phase follows from its beginning.
+call that goes on where a clip begins, in the first second of it: until then its phase follows from its beginning.
 
 What analysis sees of noise flickers by chance, and synthesis draws that chance anew: a waterfall would flicker twice.
 So encoding takes out of the latents what is no more than the flicker of noise that is perfectly steady.
@@ -271,7 +271,12 @@ class AmbienceCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers
         step: Tensor = raised.to(self.encoder) @ self.encoder
         return step
 
-    def latent_decibels(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def latent_decibels(self) -> NDArray[np.float32]:
+        """How much a unit of each latent direction is, decibels of band power, rms over bands, ``(latent_dim,)``."""
+        found: NDArray[np.float32] = (self.decoder.square().mean(1).sqrt() * (10 / np.log(10))).cpu().numpy()
+        return found
+
+    def latent_bands(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """From steps of latents to decibels of the bands of mid and side, ``(latent_dim, 2 * BANDS)``, mean over the
         hops of a latent frame, and back from steps that are the same in all its hops, ``(2 * BANDS, latent_dim)``."""
         decibels = 10 / float(np.log(10))

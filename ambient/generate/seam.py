@@ -8,8 +8,8 @@ makes elsewhere: a random sum of the steps between neighbouring stretches of the
 their colour. What is changed returns slowly.
 
 Where a band is sparse (birds, drops), it differs from moment to moment anyway: there only a step that is larger than
-natural is replaced. Holding on to it would smear a chirp into a tone. What is steady in other bands behind it (the
-night behind an owl) is mended all the same.
+natural, in all bands together, is replaced. Holding on to it would smear a chirp into a tone. What is steady in other
+bands behind it (the night behind an owl) is mended all the same.
 """
 
 from __future__ import annotations

@@ -227,6 +227,8 @@ def test_drift_is_told_with_its_error() -> None:
         ("", "lists no recording"),
         ("file,label\na.wav,rain\n", "line 2: no caption; columns: file, label"),
         ("file,label,caption\na.wav,rain,Rain.\nb.wav,,Hail.\n", "line 3: no label"),
+        ('file,label,caption\na.wav,rain,"Rain,\nsoft"\n\nb.wav,,Hail.\n', "line 5: no label"),
+        ("file,label,caption\na.wav,rain,Rain, soft.\n", "line 2: more cells than the columns file, label, caption"),
     ],
 )
 def test_a_manifest_that_cannot_be_used_says_why(tmp_path: pathlib.Path, text: str | None, told: str) -> None:

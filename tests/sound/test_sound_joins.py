@@ -61,6 +61,18 @@ def test_each_octave_fades_by_its_own_correlation() -> None:
         np.testing.assert_allclose(levels, 0.1 / np.sqrt(2), rtol=0.05)
 
 
+def test_mid_and_side_fade_each_by_its_own_correlation() -> None:
+    """Where both agree in the middle and not at the sides, neither grows nor shrinks, and so does not the width."""
+    n = RATE * 3 // 10
+    sides = [noise(n, seed)[:, :1] for seed in (6, 7)]
+    mid = noise(n, 8)[:, :1]
+    one, other = (np.concatenate([mid + side, mid - side], 1) for side in sides)
+    faded = crossfade(one, other)
+    np.testing.assert_allclose(faded.sum(1) / 2, mid[:, 0], atol=0.02 * np.std(mid))
+    levels = np.std((faded[:, 0] - faded[:, 1]).reshape(6, -1) / 2, axis=1)
+    np.testing.assert_allclose(levels, 0.1, rtol=0.06)
+
+
 def index_coded(start: int, n: int) -> Audio:
     """Sound whose samples tell where they belong; exact in float32 up to 2^24."""
     codes = np.arange(start, start + n, dtype=np.float32)
@@ -175,6 +187,45 @@ def test_a_join_that_jumps_in_level_fails_and_a_smooth_one_does_not() -> None:
     dull[1:] = 0.1 * dull[1:] + 0.9 * np.cumsum(dull, 0)[:-1] * 0.05
     assert timeline.try_join(dull, *place).score > good.score + 1
     assert timeline.end_frame == 6 * RATE  # trying changes nothing
+
+
+def test_a_sound_that_swells_by_itself_is_not_taken_for_badly_joined() -> None:
+    """Surf rises and falls by ten decibels within a second: where clips agree, hardly any join stands out; a clip that
+    is louder than any swell does all the same."""
+    long, overlap, random = 6 * RATE, 3 * RATE // 2, np.random.default_rng(3)
+    clips = 40
+    swell = np.convolve(random.standard_normal((clips + 2) * 60), np.exp(-np.arange(40) / 10), "valid")
+    swell = 8 * (swell - swell.mean()) / swell.std()
+    seconds = np.arange(len(swell)) / 10
+    total = clips * (long - overlap) + overlap
+    decibels = np.interp(np.arange(total) / RATE, seconds, swell)
+    sound = noise(total, 5, 0.02) * (10 ** (decibels / 20))[:, None].astype(np.float32)
+    timeline, failed = Timeline(), 0
+    for start in range(0, total - long + 1, long - overlap):
+        join = timeline.splice(sound[start : start + long], start, start + RATE, RATE // 4)
+        failed += join.failed
+    assert failed <= 4
+    place = (timeline.end_frame - overlap, timeline.end_frame - RATE, RATE // 4)
+    assert timeline.try_join(noise(long, 6, 3.0), *place).failed  # 50 dB louder than its middle
+
+
+def test_the_steadier_a_sound_the_smaller_a_step_stands_out() -> None:
+    """Of a sound that stands still, colour may not change by 5 dB, whatever was there before it changed."""
+    dull = sosfiltfilt(butter(2, 3000, output="sos", fs=RATE), noise(6 * RATE, 3), 0).astype(np.float32)
+    place, scores = (4 * RATE, 5 * RATE, RATE // 4), []
+    for restless in (False, True):
+        timeline = Timeline()
+        if restless:
+            timeline.splice(rain(30) * 10 ** np.sin(np.arange(30 * RATE) / RATE)[:, None].astype(np.float32), 0, 10, 20)
+            timeline.changes()
+        end = timeline.end_frame
+        timeline.splice(noise(6 * RATE, 1), max(0, end - RATE), max(end, 100), 200)
+        at = [timeline.end_frame - 6 * RATE + p for p in place[:2]]
+        for part in (0.0, 0.3, 0.5):
+            clip = (part * dull * 3 + (1 - part) * noise(6 * RATE, 2)).astype(np.float32)
+            scores.append(timeline.try_join(clip, *at, place[2]).score)
+    assert scores[0] < 1 < scores[1] < scores[2] and scores[2] > 2.5
+    assert scores[:3] == pytest.approx(scores[3:], abs=0.3)
 
 
 def rain(seconds: float, seed: int = 0) -> Audio:

@@ -69,18 +69,24 @@ def features(x: np.ndarray, filters: torch.Tensor) -> np.ndarray:
 
 def listed(manifest: pathlib.Path) -> list[dict[str, Any]]:
     """The rows of a manifest. Ends the program with what is wrong, where and what to do, if it cannot be used."""
+    rows: list[dict[str, Any]] = []
     try:
         with manifest.open(encoding="utf-8-sig", newline="") as file:
-            rows: list[dict[str, Any]] = list(csv.DictReader(file))
+            for row in (reader := csv.DictReader(file)):
+                there = ", ".join(reader.fieldnames or ())
+                if None in row:
+                    raise SystemExit(
+                        f"{manifest}, line {reader.line_num}: more cells than the columns {there}: "
+                        "put what holds a comma in quotes"
+                    )
+                lacking = [name for name in ("file", "label", "caption") if not (row.get(name) or "").strip()]
+                if lacking:
+                    raise SystemExit(f"{manifest}, line {reader.line_num}: no {lacking[0]}; columns: {there}")
+                rows.append({name: cell or "" for name, cell in row.items()})
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise SystemExit(f"the manifest {manifest} cannot be read: {error}") from error
     if not rows:
         raise SystemExit(f"the manifest {manifest} lists no recording")
-    for line, row in enumerate(rows, 2):
-        lacking = [name for name in ("file", "label", "caption") if not (row.get(name) or "").strip()]
-        if lacking:
-            there = ", ".join(str(name) for name in rows[0])
-            raise SystemExit(f"{manifest}, line {line}: no {lacking[0]}; columns: {there}")
     return rows
 
 
