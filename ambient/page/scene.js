@@ -239,6 +239,8 @@ async function showPlace(stream, status) {
     if (drawing.nodeName !== "svg") return;
     drawing.setAttribute("role", "img");
     drawing.setAttribute("aria-label", `States of ${pretty(stream)}; now ${pretty(state)}`);
+    // The policy would block them all the same, but newer browsers complain of it.
+    for (const script of drawing.querySelectorAll("script")) script.remove();
     $("diagram").replaceChildren(document.importNode(drawing, true));
     $("diagram").hidden = false;
   }
