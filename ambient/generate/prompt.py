@@ -42,9 +42,13 @@ LISTED = 3
 SURE = (0.55, 0.65)
 """Cosine with the nearest known kind from which a part begins to count as a sound, and counts wholly: in "rain and
 little else" the second part names none, in "a calm evening with rain" the first."""
-FAMILIAR = (0.75, 0.85)
-"""Cosine of the whole with the nearest known kind from which it begins to be read as a whole, and wholly is: "a warm
-night with crickets" is what crickets are called."""
+FAMILIAR = (0.88, 0.95)
+"""Cosine of the whole with the nearest known caption, or kind where none is known, from which it begins to be read as a
+whole, and wholly is: "a warm night with crickets" is what crickets are called."""
+AVOIDED = 0.5
+"""How much less what is to be avoided is drawn to its kind: drawn as far, big waves would be the sea itself."""
+SAME = 0.995
+"""Cosine from which a text is the name itself."""
 ALIKE = 0.5
 """Say of the kinds in which caption stands for a phrase, where 1 would be as much as that of the meanings."""
 _BESIDE = re.compile(r" (?:with|and|while|plus) | ?& ?", re.IGNORECASE)
@@ -74,14 +78,16 @@ def nearest(meaning: Tensor, known: Known, prototypes: Tensor, sharpness: float)
     """The caption whose name is nearest to each meaning ``(..., dim)``; shapes as there.
 
     A little it counts, too, whether both are of one kind: "a tram" lies nearest to air that moves over a moor, and next
-    to trains, in company.
+    to trains, in company. What is itself a name is what it names: a forest is birds in a forest, though it lies nearer
+    to wind in trees.
     """
     names, captions = known
     far = meaning @ names.T
     if len(prototypes):
         kinds, theirs = (torch.softmax(sharpness * x @ prototypes.T, -1) for x in (meaning, captions))
         far = far + ALIKE / sharpness * (kinds @ theirs.T).clamp_min(1e-9).log()
-    return captions[far.argmax(-1)]
+    same = meaning @ nn.functional.normalize(names, dim=-1).T > SAME
+    return captions[(far + same).argmax(-1)]
 
 
 def parts_of(text: str) -> list[str]:
@@ -136,13 +142,14 @@ def read(
     if len(parts) < 2 or not len(prototypes):
         return drawn
 
-    def near(meaning: Tensor, bounds: tuple[float, float]) -> float:
+    def near(meaning: Tensor, among: Tensor, bounds: tuple[float, float]) -> float:
         begin, end = bounds
-        return min(1.0, max(0.0, (float((prototypes @ meaning).max()) - begin) / (end - begin)))
+        return min(1.0, max(0.0, (float((among @ meaning).max()) - begin) / (end - begin)))
 
     alone = [embed(part) for part in parts]
     named = first if parts[-1] in lead else embed(whole)  # what the parts are parts of
-    sure = torch.tensor([near(m, SURE) for m in alone]) * (1 - near(named, FAMILIAR))
+    called = known[0] if known is not None and len(known[0]) else prototypes
+    sure = torch.tensor([near(m, prototypes, SURE) for m in alone]) * (1 - near(named, called, FAMILIAR))
     if not float(sure[1:].sum()):
         return drawn
     shares = sure * torch.tensor([FIRST] + [(1 - FIRST) / (len(parts) - 1)] * (len(parts) - 1))
@@ -223,7 +230,8 @@ class Reader:
     def _text_once(self, text: str, by_captions: bool) -> Tensor:
         part = self._encoder
         known = (part.names, part.captions) if by_captions else None
-        return read(text, self._embed, part.prototypes, part.config.grounding, part.config.sharpness, known)
+        share = part.config.grounding * (1 if by_captions else AVOIDED)
+        return read(text, self._embed, part.prototypes, share, part.config.sharpness, known)
 
     def text(self, text: str) -> Tensor:
         """Unit vector ``(dim,)`` of a prompt, drawn towards what is known; zeros for an empty one: see :func:`read`."""

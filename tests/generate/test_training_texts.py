@@ -17,6 +17,8 @@ from tools.training import dictionary, naming
 from tools.training.adopt import OwnEncoder
 from tools.training.captions import PHRASES
 from tools.training.evaluate import _knows
+from tools.training.export import known_captions, rename
+from tools.training.phrasebook import stems, taught, unseen
 from tools.training.phrases import EXPECTED, NAMED
 
 KINDS = torch.nn.functional.normalize(
@@ -181,6 +183,8 @@ def test_the_encoder_learns_what_phrases_name(nouns: dictionary.Nouns, tmp_path:
     (tmp_path / "texts.json").write_text(json.dumps({"texts": ["a babbling brook", "rain"], "table": {}}))
     chosen = {
         "phrases": 400,
+        "book": 0.01,
+        "apart": 0.1,
         "others": 50,
         "defined": 20,
         "own": 0.25,
@@ -206,10 +210,74 @@ def test_the_encoder_learns_what_phrases_name(nouns: dictionary.Nouns, tmp_path:
 def test_phrases_that_judge_are_not_trained_on(nouns: dictionary.Nouns) -> None:
     asked = [*EXPECTED, *(phrase for phrases in NAMED.values() for phrase in phrases)]
     assert len(asked) == len(set(asked)) > 180
-    taught = [p.lower() for ps in PHRASES.values() for p in ps]
-    taught += [w for words in naming.named(nouns).values() for w in words]
-    assert not [a for a in asked if any(a.lower() in t for t in taught)]
+    known = [p.lower() for ps in PHRASES.values() for p in ps]
+    known += [w for words in naming.named(nouns).values() for w in words]
+    assert not [a for a in asked if any(a.lower() in t for t in known)]
     assert all(label in PHRASES for labels in NAMED for label in labels)
+
+
+def test_the_phrasebook_says_every_sound_in_many_ways_and_none_that_is_asked() -> None:
+    book = taught()
+    said = [phrase for _, phrase in book]
+    assert len(said) == len(set(said)) and all(stems(phrase) or len(phrase) > 2 for phrase in said)
+    assert {label for label, _ in book} == set(PHRASES)
+    assert min(sum(kind == label for kind, _ in book) for label in PHRASES) > 100
+    captions = {word for phrases in PHRASES.values() for phrase in phrases for word in stems(phrase)}
+    words = {word for phrase in EXPECTED for word in stems(phrase)} - captions
+    assert {"monsoon", "squall"} <= words and not [p for p in said if stems(p) & words]
+    judged = [p for _, p in unseen()] + [p for ps in NAMED.values() for p in ps]
+    assert not {frozenset(stems(p)) for p in judged} & {frozenset(stems(p)) for p in said}
+
+
+def test_phrases_written_apart_are_of_all_sounds() -> None:
+    assert all(label in PHRASES for labels, _ in unseen() for label in labels)
+    assert all(sum(labels[0] == label for labels, _ in unseen()) in (2, 3) for label in PHRASES)
+    captions = {p.lower() for ps in PHRASES.values() for p in ps}
+    assert len({p for _, p in unseen()}) == len(unseen()) and not [p for _, p in unseen() if p.lower() in captions]
+
+
+def encoder_in(work: pathlib.Path) -> dict[str, object]:
+    """A small encoder in a working folder, of words as they are; its configuration."""
+    tokens = sorted({w for ps in PHRASES.values() for p in ps for w in p.lower().replace(",", "").split()})
+    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *tokens]
+    tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate(dict.fromkeys(tokens))}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.save(str(work / "tokenizer.json"))
+    torch.manual_seed(0)
+    config = {"vocabulary": len(tokens), "table_dim": 32, "dim": 48, "layers": 1, "heads": 2, "ff_dim": 32}
+    torch.save({"model": PromptEncoder(**config).state_dict(), "config": config}, work / "prompt.pt")
+    (work / "index.json").write_text(json.dumps([{"label": x, "caption": x} for x in ("rain", "owl", "stream")]))
+    return config
+
+
+def test_new_names_leave_the_rest_of_a_model_as_it_is(tmp_path: pathlib.Path) -> None:
+    work, model = tmp_path / "work", tmp_path / "model"
+    work.mkdir()
+    config = encoder_in(work)
+    names, captions = known_captions(work)
+    whole = PromptEncoder(**config, known_captions=len(captions), kinds=2, biased=True)
+    parts = torch.load(work / "prompt.pt", weights_only=False)["model"]
+    kept = {"prototypes": torch.randn(2, 48), "bias": torch.randn(2, 64), "painted": torch.randn(2, 64)}
+    parts = {k: v for k, v in parts.items() if not k.startswith("usual")}
+    whole.load_state_dict(whole.state_dict() | parts | kept | {"names": names, "captions": captions})
+    whole.half().save_pretrained(model / "prompt_encoder")
+    (model / "transformer").mkdir()
+    (model / "transformer" / "weights").write_bytes(b"as they are")
+    moved = {k: v + 0.1 * torch.randn_like(v) for k, v in (parts | {"usual.weight": whole.usual.weight}).items()}
+    torch.save({"model": moved, "config": config}, work / "naming.pt")
+    rename(work, model, tmp_path / "out")
+    found = PromptEncoder.from_pretrained(str(tmp_path / "out" / "prompt_encoder"), low_cpu_mem_usage=False)
+    assert (tmp_path / "out" / "transformer" / "weights").read_bytes() == b"as they are"
+    for name in ("captions", "prototypes", "bias", "painted", "usual.weight"):
+        torch.testing.assert_close(found.state_dict()[name].float(), whole.state_dict()[name].float())
+    said = [t for label in ("rain", "owl", "stream") for t in PHRASES[label]]
+    read = torch.from_numpy(OwnEncoder(work)(said))
+    torch.testing.assert_close(found.names[: len(said)].float(), read, atol=5e-3, rtol=0)
+    assert float((found.names - whole.names.float()).abs().max()) > 0.02
+    (work / "index.json").write_text(json.dumps([{"label": "wind", "caption": "wind"}]))
+    with pytest.raises(SystemExit, match="knows captions that"):
+        rename(work, model, tmp_path / "other")
+    assert not (tmp_path / "other").exists()
 
 
 def test_phrases_are_understood_where_they_lie_nearest_to_what_they_name() -> None:

@@ -90,6 +90,12 @@ def _parser() -> argparse.ArgumentParser:
     export = stage("export", "the trained parts as a model that `--model DIR` takes", trains=False)
     export.add_argument("work", type=pathlib.Path)
     export.add_argument("out", type=pathlib.Path)
+    export.add_argument(
+        "--names-for",
+        type=pathlib.Path,
+        metavar="MODEL",
+        help="only the names that `naming` taught the encoder, and all else as it is in this model, bit for bit",
+    )
     evaluate = stage("evaluate", "speed, level, continuity and (with a tagger) recognition, as JSON", trains=False)
     evaluate.add_argument("model", help="a name or a folder")
     evaluate.add_argument("--work", type=pathlib.Path, help="draw its loss curves too, as curves.png there")
@@ -192,9 +198,12 @@ def main(arguments: list[str] | None = None) -> int:
 
         texture.train(given.work, settings, threads=given.threads, seconds=given.seconds)
     elif given.stage == "export":
-        from tools.training.export import export
+        from tools.training.export import export, rename
 
-        export(given.work, given.out, settings)
+        if given.names_for:
+            rename(given.work, given.names_for, given.out)
+        else:
+            export(given.work, given.out, settings)
     else:
         from tools.training import evaluate
 

@@ -26,6 +26,7 @@ from tools.training.features import sound_of
 from tools.training.joins import auc, stretches
 from tools.training.likeness import PIECE, band_powers, compare, pieces, to_held_out
 from tools.training.naming import understood
+from tools.training.phrasebook import unseen
 from tools.training.phrases import EXPECTED, NAMED
 
 __all__ = ["chain", "continuity", "evaluate", "held_out", "together"]
@@ -206,6 +207,9 @@ def evaluate(
         if real and seeds:
             _say("labels")
             found["tagger"]["labels"] = hearing.by_label(ear, sound, PHRASES, real, seeds)
+        if seeds:
+            _say("phrases written apart")
+            found["tagger"]["unseen"] = hearing.of_any_words(ear, sound, unseen())
     return found
 
 

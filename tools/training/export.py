@@ -18,14 +18,16 @@ from ambient.generate.bundled import WEIGHTS, BundledBackend
 from ambient.generate.codec import EDGE_LATENTS, AmbienceCodec
 from ambient.generate.prompt import Known, PromptEncoder
 from ambient.messages import ClipKey, ClipRequest, PromptMix
-from tools.training.adopt import OwnEncoder, read_encoder
+from tools.training.adopt import OwnEncoder, load_half, read_encoder
 from tools.training.captions import PHRASES, PLACES
 from tools.training.codec import linear
 from tools.training.diffusion import TEXT_DIM, Kind, Sampler, build
 from tools.training.texture import GroupSampler
 from tools.training.tones import knows_calls
 
-OF_PLACES = 0.93
+ALIKE = 0.99
+"""Cosine from which two readings are of the same text."""
+OF_PLACES = 0.95
 """Length of the name of a place beside that of a sound: "waves at the harbour" are waves."""
 
 
@@ -104,23 +106,58 @@ def export(work: pathlib.Path, out: pathlib.Path, settings: dict[str, Any]) -> i
     return size
 
 
-def known_captions(work: pathlib.Path) -> Known:
-    """What the labels of a working folder are called, as the prompt encoder reads it: phrases that were varied in
-    training, of labels that have none their recordings' captions, and places where such is heard. What a finished
-    model knew that was the start stays."""
+def rename(work: pathlib.Path, model: pathlib.Path, out: pathlib.Path) -> int:
+    """Writes ``model`` into ``out`` with the prompt encoder of ``work``, which began with the model's own and learned
+    names since (``naming``). What captions mean to the transformer stays, and how they are read is as the encoder now
+    reads them; all else is the model's, bit for bit. Returns the size in bytes.
+
+    Raises SystemExit where the captions of the working folder are not the model's.
+    """
+    about = json.loads((model / "prompt_encoder" / "config.json").read_text())
+    encoder = PromptEncoder(**{k: v for k, v in about.items() if not k.startswith("_")})
+    encoder.load_state_dict(load_half(model / "prompt_encoder" / WEIGHTS))
+    said = list(_stands(work).items())
+    begun, now = (torch.from_numpy(OwnEncoder(work, part)([name for name, _ in said])) for part in ("prompt.pt", None))
+    now *= torch.tensor([1.0 if name == text else OF_PLACES for name, text in said])[:, None]
+    alike, row = (nn.functional.normalize(encoder.names, dim=-1) @ begun.T).max(1)
+    if not len(alike) or float(alike.min()) < ALIKE:
+        raise SystemExit(
+            f"{model} knows captions that {work} does not have: prepare it with the recordings of the model, "
+            f"--from {model}"
+        )
+    names = now[row]
+    learned = {k: v for k, v in read_encoder(work)["model"].items() if not k.startswith("usual.")}
+    encoder.load_state_dict(encoder.state_dict() | learned | {"names": names})
+    if out.resolve() != model.resolve():
+        shutil.copytree(model, out, dirs_exist_ok=True)
+    _write(encoder, out / "prompt_encoder")
+    size = sum(p.stat().st_size for p in out.rglob("*") if p.is_file())
+    print(f"export: {size / 1e6:.1f} MB in {out}, {model} with the names of {work}")
+    return size
+
+
+def _stands(work: pathlib.Path) -> dict[str, str]:
+    """Captions of the labels of a working folder, and places where such is heard → the captions that they stand for:
+    phrases that were varied in training, of labels that have none their recordings' captions."""
     said = dict.fromkeys(
         text
         for entry in json.loads((work / "index.json").read_text())
         for text in PHRASES.get(entry["label"], [entry["label"], entry["caption"].rstrip(".")])
         if text.strip()
     )
-    stands = {text: text for text in said} | {place: text for place, text in PLACES.items() if text in said}
+    return {text: text for text in said} | {place: text for place, text in PLACES.items() if text in said}
+
+
+def known_captions(work: pathlib.Path) -> Known:
+    """What the labels of a working folder are called, and places (see :func:`_stands`), as the prompt encoder reads it.
+    What a finished model knew that was the start stays."""
+    stands = _stands(work)
     embed = OwnEncoder(work)
     found = np.stack([embed(list(stands)), embed(list(stands.values()))])
-    found[0, len(said) :] *= OF_PLACES
+    found[0, sum(name == text for name, text in stands.items()) :] *= OF_PLACES
     if (work / "known_captions.npy").exists():
         known = np.load(work / "known_captions.npy")
-        found = np.concatenate([found, known[:, (known[1] @ found[1].T).max(1) < 0.99]], 1)
+        found = np.concatenate([found, known[:, (known[1] @ found[1].T).max(1) < ALIKE]], 1)
     names, captions = torch.from_numpy(found.astype(np.float32))
     return names, captions
 

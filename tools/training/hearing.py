@@ -15,7 +15,7 @@ from scipy.signal import resample_poly
 from ambient.messages import Audio
 from tools.training.phrases import ACCEPTED, EXPECTED, MEANT
 
-__all__ = ["FIRST", "Recorded", "Tagger", "by_label", "jensen_shannon", "phrases"]
+__all__ = ["FIRST", "Recorded", "Tagger", "by_label", "jensen_shannon", "of_any_words", "phrases"]
 
 FIRST = 5
 """A sound is heard rightly if one of the accepted classes is among so many that the tagger names first."""
@@ -107,6 +107,21 @@ def phrases(
         rows[text] |= _hits([r for r in recorded if r.label in MEANT[text]], wanted)
     shares = _means(rows.values(), share_heard="heard", share_in_recordings="recorded", share_in_decoded="decoded")
     return {"phrases": len(rows), "clips_a_phrase": seeds, **shares, "what": rows}
+
+
+def of_any_words(
+    ear: Tagger, make: Callable[[str, int], Audio], said: Iterable[tuple[Sequence[str], str]]
+) -> dict[str, Any]:
+    """Phrases and the labels that each may mean, one clip each: the share that is heard as one of these, and what is
+    heard instead, phrase by phrase. Labels without accepted classes are left out."""
+    missed, heard = {}, []
+    for i, (labels, text) in enumerate(said):
+        if wanted := {name for label in labels for name in ACCEPTED.get(label, ())}:
+            first = ear.first(make(text, i))
+            heard.append(bool(wanted & set(first)))
+            if not heard[-1]:
+                missed[text] = first
+    return {"phrases": len(heard), "heard": round(float(np.mean(heard)), 3) if heard else 0.0, "missed": missed}
 
 
 def by_label(

@@ -7,8 +7,13 @@ its hyponyms. So the encoder learns phrases of all these words, at odd places an
 has itself for a caption of that kind of sound with the same manner and time; for captions and phrases of any other sort
 the goal is what it said before, and for rare words something between that and their definitions.
 
+What people call sounds is more than names: "the sky opened", "thar she blows". The phrasebook (``phrasebook.py``) has
+some fifteen thousand such phrases; each is to mean the captions of its kind that it lies nearest to, and to lie nearer
+to these than to those of other kinds (cross entropy over captions, as in InfoNCE, van den Oord et al., arXiv
+1807.03748).
+
 Of words that it does not meet it would forget a little: a part of the weights stays what it was (WiSE-FT, Wortsman et
-al., arXiv 2109.01903). From WordNet and the table of calls no name is drawn that has a word of the
+al., arXiv 2109.01903). From WordNet, the table of calls and the phrasebook no name is drawn that has a word of the
 evaluation's phrases (``phrases.py``) in it.
 """
 
@@ -17,21 +22,24 @@ from __future__ import annotations
 import json
 import pathlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from scipy.optimize import nnls
 from tokenizers import Tokenizer
+from torch import nn
 
 from ambient.generate.prompt import MAX_TOKENS, Known, PromptEncoder, nearest, parts_of, read
 from tools.training.adopt import OwnEncoder
-from tools.training.captions import PHRASES
+from tools.training.captions import PHRASES, SETTINGS
 from tools.training.dictionary import Nouns, definitions
 from tools.training.dictionary import goals as goals_of
 from tools.training.dictionary import phrases as defined
-from tools.training.phrases import EXPECTED, NAMED
+from tools.training.phrasebook import ASKED, stem, taught, unseen
+from tools.training.phrases import NAMED
 from tools.training.prompt import FILL, MANNERS, TIMES, follow, phrases, words
 
 __all__ = ["named", "pairs", "train", "understood"]
@@ -188,14 +196,10 @@ _LIKE = 0.55
 """Labels whose mean meanings are nearer than this share their surroundings: rain on a tent is no rain near a tent."""
 
 
-def _stem(word: str) -> str:
-    return word.removesuffix("s")
-
-
 PAIRS = 400
 """Texts of two sounds drawn to see whether both are understood; those with conjunctions within are left out."""
-_COMMON = {"a", "the", "in", "of", "on", "at", "from", "by", "with", "and", "to", "over", "full", "an"}
-_ASKED = {_stem(w) for phrase in EXPECTED for w in re.findall(r"[a-z]+", phrase.lower())} - _COMMON
+_SHARP = 20.0
+"""Exponent of the cosine, by which captions nearer to a phrase have more say, and by which kinds are told apart."""
 
 
 def named(nouns: Nouns) -> dict[str, list[str]]:
@@ -208,13 +212,13 @@ def named(nouns: Nouns) -> dict[str, list[str]]:
                 label_of[found] = label
     words: dict[str, list[str]] = {label: [] for label in _KINDS}
     for word in sorted(nouns.first):
-        if any(_stem(w) in _ASKED for w in re.findall(r"[a-z]+", word)):
+        if any(stem(w) in ASKED for w in re.findall(r"[a-z]+", word)):
             continue
         kind = nouns.nearest(nouns.first[word], label_of)
         if kind is not None:
             words[kind].append(word)
     for label, calls in _CALLS.items():
-        words[label] = words.get(label, []) + [c for c in calls if not {_stem(w) for w in c.split()} & _ASKED]
+        words[label] = words.get(label, []) + [c for c in calls if not {stem(w) for w in c.split()} & ASKED]
     return {label: found for label, found in words.items() if found}
 
 
@@ -227,7 +231,7 @@ def indoors(nouns: Nouns, known: dict[str, list[str]]) -> list[str]:
         for word in sorted(nouns.first)
         if word not in taken
         and nouns.nearest(nouns.first[word], above)
-        and not any(_stem(w) in _ASKED for w in re.findall(r"[a-z]+", word))
+        and not any(stem(w) in ASKED for w in re.findall(r"[a-z]+", word))
     ]
 
 
@@ -302,7 +306,8 @@ def train(
     tokenizer = Tokenizer.from_file(str(work / "tokenizer.json"))
     tokenizer.enable_padding()
     tokenizer.enable_truncation(MAX_TOKENS)
-    texts, goals, known = _lessons(work, s, dictionary, before, tokenizer)
+    taught_now = _lessons(work, s, dictionary, before, tokenizer)
+    captions, owners = _captions(before)
     saved = torch.load(work / "prompt.pt", weights_only=False)
     student = PromptEncoder(**saved["config"])
     student.load_state_dict(saved["model"], strict=False)
@@ -321,25 +326,77 @@ def train(
         state = {"model": kept, "now": now, "optimiser": optimiser.state_dict(), "config": saved["config"]}
         torch.save(state | {"step": step, "seconds": spent}, work / "naming.pt")
 
-    print(f"naming: {known} words, {len(texts)} phrases", flush=True)
+    def astray(meanings: torch.Tensor, pick: np.ndarray) -> torch.Tensor:
+        """How far phrases of the book lie nearer to the captions of other kinds."""
+        kinds = taught_now.kinds[pick]
+        near = _SHARP * meanings[kinds >= 0] @ captions.T
+        own = near.masked_fill(owners != kinds[kinds >= 0, None], -torch.inf)
+        return s["apart"] * (near.logsumexp(1) - own.logsumexp(1)).sum() / len(pick)
+
+    texts, goals = taught_now.texts, taught_now.goals
+    print(f"naming: {taught_now.words} words, {len(texts)} phrases", flush=True)
     lessons = texts, goals, len(texts) // 40
     log = work / "naming.jsonl"
-    agreement, spent = follow(student, optimiser, tokenizer, lessons, s, (step, spent), log, save, seconds)
+    agreement, spent = follow(student, optimiser, tokenizer, lessons, s, (step, spent), log, save, seconds, astray)
     if spent >= s["minutes"] * 60:
         embedded = OwnEncoder(work)(json.loads((work / "texts.json").read_text())["texts"])
         np.save(work / "texts.npy", embedded.astype(np.float16))
     return agreement
 
 
+@dataclass(frozen=True)
+class _Lessons:
+    """Phrases, shuffled; their goals, unit vectors ``(phrases, dim)``; of those of the book the number of their label,
+    of others −1, ``(phrases,)``; and how many words name sounds."""
+
+    texts: list[str]
+    goals: torch.Tensor
+    kinds: torch.Tensor
+    words: int
+
+
+def _captions(before: OwnEncoder) -> tuple[torch.Tensor, torch.Tensor]:
+    """All captions, unit vectors ``(captions, dim)``, and the number of the label of each."""
+    said = [(i, text) for i, label in enumerate(sorted(PHRASES)) for text in PHRASES[label]]
+    return torch.from_numpy(before([text for _, text in said])), torch.tensor([i for i, _ in said])
+
+
+def booked(before: OwnEncoder, own: float, share: float, seed: int = 6) -> tuple[list[str], np.ndarray, list[int]]:
+    """A share of the phrases of the book, half of them with a manner, a time or surroundings; their goals, not yet of
+    unit length, ``(phrases, dim)``; and the number of the label of each.
+
+    A phrase is to mean what the captions of its kind do, the nearer the more, and as much as ``own`` what it meant.
+    """
+    rng = np.random.default_rng(seed)
+    labels = sorted(PHRASES)
+    drawn = [row for row in taught() if rng.random() < share]
+    kinds = [labels.index(label) for label, _ in drawn]
+    texts = [phrase for _, phrase in drawn]
+    captions, owners = _captions(before)
+    meant = torch.from_numpy(before(texts))
+    near = (_SHARP * meant @ captions.T).masked_fill(owners != torch.tensor(kinds)[:, None], -torch.inf)
+    goals = nn.functional.normalize(torch.softmax(near, 1) @ captions, dim=-1)
+    all_captions = [text for label in labels for text in PHRASES[label]]
+    varied = list(texts)
+    said = {}
+    for i in np.flatnonzero(rng.random(len(texts)) < 0.5):
+        manner, time, setting = (str(of[int(rng.integers(len(of)))]) for of in (MANNERS, TIMES, SETTINGS))
+        way = (f"{manner} {{}}", f"{{}} {time}", f"{{}}, {setting}")[int(rng.integers(3))]
+        varied[i], said[i] = way.replace("{}", texts[i]), way.replace("{}", all_captions[int(near[i].argmax())])
+    rows = list(said)
+    found = goals.numpy()
+    found[rows] = before([said[i] for i in rows])
+    return varied, own * before(varied) + (1 - own) * found, kinds
+
+
 def _lessons(
     work: pathlib.Path, s: dict[str, Any], dictionary: pathlib.Path, before: OwnEncoder, tokenizer: Tokenizer
-) -> tuple[list[str], torch.Tensor, int]:
-    """Phrases, shuffled; their goals, unit vectors ``(phrases, dim)``; and the number of words that name sounds."""
+) -> _Lessons:
     nouns = Nouns(dictionary)
     table = named(nouns)
     vocabulary = words(tokenizer)
     things = [w for w in vocabulary if w in nouns.first and nouns.file(nouns.first[w]) in _NOUN_FILES]
-    things = [w for w in things if _stem(w) not in _ASKED]
+    things = [w for w in things if stem(w) not in ASKED]
     said = {label: set(re.findall(r"[a-z]+", " ".join(found))) for label, found in PHRASES.items()}
     centres = np.stack([before(PHRASES[label]).mean(0) for label in sorted(PHRASES)])
     centres /= np.linalg.norm(centres, axis=1, keepdims=True)
@@ -355,11 +412,18 @@ def _lessons(
     captions = json.loads((work / "texts.json").read_text())["texts"]
     others = captions + phrases(s["others"], vocabulary, [], seed=3)
     rare = defined(definitions(dictionary), s["defined"], FILL)
-    texts = [text for text, _ in lessons] + others + [text for text, _ in rare]
-    every = np.concatenate([goals, before(others), goals_of(rare, lambda _: False, before)])
+    book, theirs, kinds = booked(before, s["own"], s["book"])
+    texts = [text for text, _ in lessons] + others + [text for text, _ in rare] + book
+    every = np.concatenate([goals, before(others), goals_of(rare, lambda _: False, before), theirs])
     every /= np.maximum(np.linalg.norm(every, axis=1, keepdims=True), 1e-9)
+    of = np.array([-1] * (len(texts) - len(book)) + kinds)
     shuffled = np.random.default_rng(4).permutation(len(texts))
-    return [texts[i] for i in shuffled], torch.from_numpy(every[shuffled]).float(), sum(map(len, table.values()))
+    return _Lessons(
+        [texts[i] for i in shuffled],
+        torch.from_numpy(every[shuffled]).float(),
+        torch.from_numpy(of[shuffled]),
+        sum(map(len, table.values())),
+    )
 
 
 def understood(
@@ -373,24 +437,28 @@ def understood(
 
     ``embed``: phrase → unit vector; ``prototypes``: one row a label; ``captions``: see :func:`read`. ``nearest``: share
     of phrases whose reading lies nearest to a right label; ``weight``: of the right labels in what readings are drawn
-    to, mean; ``wrong``: phrase → nearest;
+    to, mean; ``wrong``: phrase → nearest; ``unseen``: as ``nearest``, of phrases that were written apart from all else
+    (:func:`tools.training.phrasebook.unseen`);
     ``both``: of texts that name two sounds, in how many each has at least a tenth of what the reading is drawn to;
     ``own``: share of a label in the readings of those of its captions that name things beside each other, mean.
     """
     kinds = prototypes[: len(labels)]
-    known = [([labels.index(x) for x in meant if x in labels], p) for meant, said in NAMED.items() for p in said]
-    known = [(rows, phrase) for rows, phrase in known if rows]
-    right, weights, wrong = [], [], {}
-    for rows, phrase in known:
-        meaning = embed(phrase)
-        if captions is not None and len(captions[0]):
-            meaning = nearest(meaning, captions, kinds, sharpness)
-        near = torch.softmax(sharpness * kinds @ meaning, 0)
-        best = int(near.argmax())
-        right.append(best in rows)
-        weights.append(float(near[rows].sum()))
-        if best not in rows:
-            wrong[phrase] = labels[best]
+
+    def judged(phrases: Iterable[tuple[Sequence[str], str]]) -> tuple[list[tuple[list[int], str]], list[np.ndarray]]:
+        """Phrases with the numbers of the labels that they name, and what share each label has in their reading."""
+        rows = [([labels.index(x) for x in meant if x in labels], phrase) for meant, phrase in phrases]
+        rows = [(right, phrase) for right, phrase in rows if right]
+        near = []
+        for _, phrase in rows:
+            meaning = embed(phrase)
+            if captions is not None and len(captions[0]):
+                meaning = nearest(meaning, captions, kinds, sharpness)
+            near.append(torch.softmax(sharpness * kinds @ meaning, 0).numpy())
+        return rows, near
+
+    known, near = judged((meant, p) for meant, said in NAMED.items() for p in said)
+    wrong = {p: labels[int(x.argmax())] for (rows, p), x in zip(known, near, strict=True) if x.argmax() not in rows}
+    others, theirs = judged(unseen())
 
     def shares(text: str) -> np.ndarray:
         drawn = read(text, embed, kinds, 1.0, sharpness, captions)
@@ -406,9 +474,15 @@ def understood(
         if not set(one[0]) & set(two[0]) and len(parts_of(one[1]) + parts_of(two[1])) == 2:
             found = shares(one[1] + str(rng.choice([" with ", " and ", " while "])) + two[1])
             both.append(min(found[one[0]].sum(), found[two[0]].sum()) >= 0.1)
-    share = {"nearest": right, "weight": weights, "both": both, "own": own}
+    share = {
+        "nearest": [x.argmax() in rows for (rows, _), x in zip(known, near, strict=True)],
+        "weight": [x[rows].sum() for (rows, _), x in zip(known, near, strict=True)],
+        "unseen": [x.argmax() in rows for (rows, _), x in zip(others, theirs, strict=True)],
+        "both": both,
+        "own": own,
+    }
     return (
-        {"phrases": len(right), "pairs": len(both), "captions": len(own)}
+        {"phrases": len(known), "unseen_phrases": len(others), "pairs": len(both), "captions": len(own)}
         | {k: round(float(np.mean(v)), 3) if v else 0.0 for k, v in share.items()}
         | {"wrong": wrong}
     )

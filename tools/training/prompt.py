@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
@@ -203,11 +204,13 @@ def follow(
     log: pathlib.Path,
     save: Callable[[float, int, float], None],
     seconds: float | None,
+    also: Callable[[Tensor, NDArray[np.int64]], Tensor] | None = None,
 ) -> tuple[float, float]:
     """Trains an encoder towards goals for as long as the settings say, or ``seconds`` of it now.
 
     ``lessons``: texts, their goals, unit vectors ``(texts, dim)``, and how many of the first are left aside to judge
-    by; ``begun``: step and seconds so far; ``save``: called with the mean cosine on those, the step and the seconds.
+    by; ``begun``: step and seconds so far; ``save``: called with the mean cosine on those, the step and the seconds;
+    ``also``: what is lost besides, from meanings ``(batch, dim)`` and the numbers of their texts.
     Returns that cosine and the seconds.
     """
     (texts, goals, held), (step, spent), s = lessons, begun, settings
@@ -233,7 +236,10 @@ def follow(
             group["lr"] = s["learning_rate"] * warm * (0.52 + 0.48 * math.cos(math.pi * spent / (s["minutes"] * 60)))
         at = int(rng.integers(0, max(1, len(order) - s["batch"])))
         pick = order[at : at + s["batch"]]
-        loss = 1 - (student(*tokens(tokenizer, [texts[i] for i in pick])) * goals[pick]).sum(-1).mean()
+        meanings = student(*tokens(tokenizer, [texts[i] for i in pick]))
+        loss = 1 - (meanings * goals[pick]).sum(-1).mean()
+        if also is not None:
+            loss = loss + also(meanings, pick)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(learned, 1.0)
