@@ -39,18 +39,21 @@ CONTEXT = 0.5
 """How much of the meaning of the whole each part is read with: in "flashes and bangs in the sky" both are thunder."""
 LISTED = 3
 """Words, at most, of what stands between the commas of a list; what is longer is a phrase and its surroundings."""
-SURE = (0.55, 0.65)
+SURE = (0.65, 0.75)
 """Cosine with the nearest known kind from which a part begins to count as a sound, and counts wholly: in "rain and
-little else" the second part names none, in "a calm evening with rain" the first."""
+little else" the second part names none."""
 FAMILIAR = (0.88, 0.95)
-"""Cosine of the whole with the nearest known caption, or kind where none is known, from which it begins to be read as a
-whole, and wholly is: "a warm night with crickets" is what crickets are called."""
+"""Cosine of the whole with the nearest name of a caption from which it begins to be read as a whole, and wholly is: "a
+warm night with crickets" is what crickets are called."""
+OF_A_KIND = (0.8, 0.9)
+"""The same, with the nearest kind, where captions are not known."""
 AVOIDED = 0.5
 """How much less what is to be avoided is drawn to its kind: drawn as far, big waves would be the sea itself."""
 SAME = 0.995
 """Cosine from which a text is the name itself."""
 ALIKE = 0.5
 """Say of the kinds in which caption stands for a phrase, where 1 would be as much as that of the meanings."""
+_THERE = re.compile(r"^(?:in|inside|at) ", re.IGNORECASE)
 _BESIDE = re.compile(r" (?:with|and|while|plus) | ?& ?", re.IGNORECASE)
 _LISTED = re.compile(r" ?, ?|" + _BESIDE.pattern, re.IGNORECASE)
 _NO_COMMA = re.compile(r" ?,(?= (?:with|and|while|plus) )", re.IGNORECASE)
@@ -86,8 +89,12 @@ def nearest(meaning: Tensor, known: Known, prototypes: Tensor, sharpness: float)
     if len(prototypes):
         kinds, theirs = (torch.softmax(sharpness * x @ prototypes.T, -1) for x in (meaning, captions))
         far = far + ALIKE / sharpness * (kinds @ theirs.T).clamp_min(1e-9).log()
-    same = meaning @ nn.functional.normalize(names, dim=-1).T > SAME
-    return captions[(far + same).argmax(-1)]
+    return captions[(far + _same(meaning, names)).argmax(-1)]
+
+
+def _same(meaning: Tensor, names: Tensor) -> Tensor:
+    """Whether meanings ``(..., dim)`` are those of the names themselves, ``(..., captions)``."""
+    return meaning @ nn.functional.normalize(names, dim=-1).T > SAME
 
 
 def parts_of(text: str) -> list[str]:
@@ -129,6 +136,8 @@ def read(
     if lead != whole:
         meaning = LEAD * first + (1 - LEAD) * meaning
     meaning = nn.functional.normalize(meaning, dim=-1)
+    place = embed(_THERE.sub("", lead))  # "in a forest, at night" is still a forest
+    is_name = known is not None and bool(_same(place, known[0]).any())
     # what surroundings change, beyond what they are drawn to, is left as it is in training
     surroundings = (1 - share) * (meaning - first) * (not parts or parts[-1] in lead)
 
@@ -138,7 +147,7 @@ def read(
         drawn = ground(nearest(meaning, known, prototypes, sharpness), prototypes, share, sharpness)
         return nn.functional.normalize(drawn + surroundings, dim=-1)
 
-    drawn = drawn_from(meaning)
+    drawn = drawn_from(place if is_name else meaning)
     if len(parts) < 2 or not len(prototypes):
         return drawn
 
@@ -148,8 +157,8 @@ def read(
 
     alone = [embed(part) for part in parts]
     named = first if parts[-1] in lead else embed(whole)  # what the parts are parts of
-    called = known[0] if known is not None and len(known[0]) else prototypes
-    sure = torch.tensor([near(m, prototypes, SURE) for m in alone]) * (1 - near(named, called, FAMILIAR))
+    called = (known[0], FAMILIAR) if known is not None and len(known[0]) else (prototypes, OF_A_KIND)
+    sure = torch.tensor([near(m, prototypes, SURE) for m in alone]) * (1 - near(named, *called))
     if not float(sure[1:].sum()):
         return drawn
     shares = sure * torch.tensor([FIRST] + [(1 - FIRST) / (len(parts) - 1)] * (len(parts) - 1))

@@ -175,6 +175,20 @@ def test_captions_mean_what_they_meant_and_phrases_what_captions_mean(reader: Re
     assert 0.9 < float((encoder.captions @ reader._embed("rain on a window")).max()) < 0.9999
 
 
+@pytest.mark.parametrize("text", ["a forest", "a forest, early morning", "a forest, at night", "in a forest"])
+def test_a_place_is_what_is_heard_there_whatever_is_said_of_it(reader: Reader, text: str) -> None:
+    assert float(reader.text(text) @ reader.text("forest birds by day")) > 0.95
+    assert float(reader.text("rain in a forest") @ reader.text("rain")) > 0.7  # and what sounds there is heard
+
+
+def test_what_names_no_sound_leaves_its_share_to_what_does(reader: Reader) -> None:
+    rain, owl = reader.text("rain"), reader.text("an owl hooting")
+    for text, meant in (("rain and little else", rain), ("an owl hooting with high quality", owl)):
+        assert float(reader.text(text) @ meant) > 0.8, text
+    both = reader.text("steady rain with an owl hooting")
+    assert float(both @ rain) > 0.4 and float(both @ owl) > 0.4
+
+
 @pytest.mark.parametrize("name", ["bias", "painted"])
 def test_bias_and_place_are_those_of_the_kinds_that_are_meant(reader: Reader, name: str) -> None:
     kinds, rows, told = reader._encoder.prototypes, getattr(reader._encoder, name), getattr(reader, name)

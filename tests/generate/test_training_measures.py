@@ -180,7 +180,11 @@ def test_hits_are_counted_label_by_label_beside_recordings() -> None:
     assert found["heavy rain"] == {"generated": 1.0, "recorded": 0.5, "decoded": 0.0, "recordings": 2}
     assert found["owl"] == {"generated": 0.0, "recorded": 1.0, "decoded": 1.0, "recordings": 1}
     assert "room tone" not in found  # no class says what it is
-    said = [(("heavy rain", "quiet night"), "loud"), (("thunder",), "soft"), (("quiet night",), "nothing says what it is")]
+    said = [
+        (("heavy rain", "quiet night"), "loud"),
+        (("thunder",), "soft"),
+        (("quiet night",), "nothing says what it is"),
+    ]
     apart = hearing.of_any_words(_Ear(), lambda text, _: loud if text == "loud" else soft, said)
     assert (apart["phrases"], apart["heard"], list(apart["missed"])) == (2, 0.5, ["soft"])
     heard = hearing.phrases(_Ear(), lambda text, i: loud if "cloudburst" in text else soft, 1, recorded=recorded)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -183,8 +184,8 @@ def test_the_encoder_learns_what_phrases_name(nouns: dictionary.Nouns, tmp_path:
     (tmp_path / "texts.json").write_text(json.dumps({"texts": ["a babbling brook", "rain"], "table": {}}))
     chosen = {
         "phrases": 400,
-        "book": 0.01,
-        "apart": 0.1,
+        "book": 0.0,
+        "apart": 0.0,
         "others": 50,
         "defined": 20,
         "own": 0.25,
@@ -225,8 +226,32 @@ def test_the_phrasebook_says_every_sound_in_many_ways_and_none_that_is_asked() -
     captions = {word for phrases in PHRASES.values() for phrase in phrases for word in stems(phrase)}
     words = {word for phrase in EXPECTED for word in stems(phrase)} - captions
     assert {"monsoon", "squall"} <= words and not [p for p in said if stems(p) & words]
-    judged = [p for _, p in unseen()] + [p for ps in NAMED.values() for p in ps]
-    assert not {frozenset(stems(p)) for p in judged} & {frozenset(stems(p)) for p in said}
+    judged = [stems(p) for p in [p for _, p in unseen()] + [p for ps in NAMED.values() for p in ps]]
+    for words in [stems(p) for p in said][::5]:
+        assert not any((len(words) > 1 and words <= x) or len(words & x) >= 0.6 * len(words | x) for x in judged)
+
+
+def test_phrases_of_the_book_come_to_lie_at_captions_of_their_kind(
+    nouns: dictionary.Nouns, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    some = [row for row in taught() if row[0] in ("rain", "owl", "traffic")][::12]
+    monkeypatch.setattr(naming, "taught", lambda: tuple(some))
+    encoder_in(tmp_path, ["a sofa", *(phrase for _, phrase in some)])
+    (tmp_path / "texts.json").write_text(json.dumps({"texts": ["rain", "an owl"], "table": {}}))
+    chosen = {"phrases": 50, "book": 1.0, "apart": 1.0, "others": 20, "defined": 10, "own": 0.25, "kept": 0.0}
+    captions = [(label, text) for label in ("rain", "owl", "traffic") for text in PHRASES[label]]
+    meant = OwnEncoder(tmp_path)([text for _, text in captions]).T  # to the transformer, which knows no others
+
+    def right() -> float:
+        near = OwnEncoder(tmp_path)([p for _, p in some]) @ meant
+        return float(np.mean([captions[k][0] == label for (label, _), k in zip(some, near.argmax(1), strict=True)]))
+
+    before = right()
+    for minutes in (0.05, 0.1, 0.2):
+        naming.train(tmp_path, chosen | {"batch": 32, "learning_rate": 3e-3, "minutes": minutes}, tmp_path)
+        if right() > 0.8:
+            break
+    assert right() > 0.8 > before + 0.2
 
 
 def test_phrases_written_apart_are_of_all_sounds() -> None:
@@ -236,9 +261,11 @@ def test_phrases_written_apart_are_of_all_sounds() -> None:
     assert len({p for _, p in unseen()}) == len(unseen()) and not [p for _, p in unseen() if p.lower() in captions]
 
 
-def encoder_in(work: pathlib.Path) -> dict[str, object]:
-    """A small encoder in a working folder, of words as they are; its configuration."""
-    tokens = sorted({w for ps in PHRASES.values() for p in ps for w in p.lower().replace(",", "").split()})
+def encoder_in(work: pathlib.Path, others: Sequence[str] = ()) -> dict[str, object]:
+    """A small encoder in a working folder, of words as they are; its configuration. ``others``: texts besides captions
+    whose words it knows."""
+    said = [*others, *(p for ps in PHRASES.values() for p in ps)]
+    tokens = sorted({w for p in said for w in p.lower().replace(",", "").split()})
     tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *tokens]
     tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate(dict.fromkeys(tokens))}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -270,14 +297,30 @@ def test_new_names_leave_the_rest_of_a_model_as_it_is(tmp_path: pathlib.Path) ->
     assert (tmp_path / "out" / "transformer" / "weights").read_bytes() == b"as they are"
     for name in ("captions", "prototypes", "bias", "painted", "usual.weight"):
         torch.testing.assert_close(found.state_dict()[name].float(), whole.state_dict()[name].float())
-    said = [t for label in ("rain", "owl", "stream") for t in PHRASES[label]]
-    read = torch.from_numpy(OwnEncoder(work)(said))
-    torch.testing.assert_close(found.names[: len(said)].float(), read, atol=5e-3, rtol=0)
+    read = torch.from_numpy(OwnEncoder(work)([t for label in ("rain", "owl", "stream") for t in PHRASES[label]]))
+    assert float((torch.nn.functional.normalize(found.names.float(), dim=1) @ read.T).amax(0).min()) > 0.999
     assert float((found.names - whole.names.float()).abs().max()) > 0.02
     (work / "index.json").write_text(json.dumps([{"label": "wind", "caption": "wind"}]))
     with pytest.raises(SystemExit, match="knows captions that"):
         rename(work, model, tmp_path / "other")
+    (work / "naming.pt").unlink()
+    with pytest.raises(SystemExit, match="learned no names"):
+        rename(work, model, tmp_path / "other")
+    with pytest.raises(SystemExit, match="no model to give names to"):
+        rename(work, tmp_path / "nowhere", tmp_path / "other")
     assert not (tmp_path / "other").exists()
+
+
+def test_a_label_of_ones_own_that_is_a_place_stands_for_itself(tmp_path: pathlib.Path) -> None:
+    encoder_in(tmp_path)
+    rows = [{"label": x, "caption": x} for x in ("birdsong", "a forest", "my toaster")]
+    (tmp_path / "index.json").write_text(json.dumps(rows))
+    names, captions = known_captions(tmp_path)
+    lengths, read = names.norm(dim=1), torch.from_numpy(OwnEncoder(tmp_path)(["a forest", "my toaster"]))
+    for own in read:  # not a name for birds in a forest
+        row = int((names @ own).argmax())
+        assert float(lengths[row]) == pytest.approx(1, abs=1e-5) and float(captions[row] @ own) > 0.999
+    assert float(lengths.min()) == pytest.approx(0.95, abs=1e-5)  # other places are shorter
 
 
 def test_phrases_are_understood_where_they_lie_nearest_to_what_they_name() -> None:

@@ -61,6 +61,7 @@ def adopt(model: pathlib.Path, work: pathlib.Path, settings: dict[str, Any]) -> 
     fitted = ("kinds", "known_captions", "biased", "grounding", "sharpness")  # anew, by the stages behind
     config = {k: v for k, v in about["prompt_encoder"].items() if not k.startswith("_") and k not in fitted}
     torch.save({"model": own, "config": config, "step": 0, "seconds": 0.0}, work / "prompt.pt")
+    (work / "naming.pt").unlink(missing_ok=True)  # names that another model learned here
     torch.save(
         {"model": transformer, "ema": transformer, "step": steps, "seconds": 0.0, "settings": settings},
         work / "diffusion.pt",

@@ -102,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--clips", type=int, default=40, help="length of the chains (default: 40)")
     evaluate.add_argument("--chains", type=int, default=1, help="chains of each sound, for drift (default: 1)")
     evaluate.add_argument("--joins", type=int, default=0, help="tell so many joins of each sound from other moments")
-    evaluate.add_argument("--seeds", type=int, default=0, help="clips of each label and mix, and five times of phrases")
+    evaluate.add_argument("--seeds", type=int, default=0, help="clips of each label and mix, of phrases five times")
     evaluate.add_argument("--phrases", type=int, default=100, help="at most so many everyday phrases")
     evaluate.add_argument("--tagger", type=pathlib.Path, help="folder with yamnet.tflite and yamnet_class_map.csv")
     evaluate.add_argument(

@@ -141,7 +141,8 @@ def evaluate(
     ``clips``, ``chains``: how many clips in a chain, and how many chains of each of ``chained``;
     ``joins``: how many of each of ``chained`` to make for the classifier, and of what is steady ``behind`` calls;
     ``seeds``: clips of each mix and label, the latter compared with the recordings prepared in ``work``; of each phrase
-    :data:`PHRASE_CLIPS` times as many; ``recordings``: the folder they were read from, to judge the codec.
+    :data:`PHRASE_CLIPS` times as many, and one of each that was written apart; ``recordings``: the folder that they
+    were read from, to judge the codec.
     """
     backend = BundledBackend(model, threads=threads)
     frame = backend.info.frames_per_latent
@@ -179,6 +180,7 @@ def evaluate(
         _say("movement")
         found["movement"] = _movement(backend, work, seeds)
     encoder = backend._reader._encoder
+    labels: list[str] = []
     if work is not None and _knows(encoder.prototypes, work):
         labels = sorted({e["label"] for e in json.loads((work / "index.json").read_text())})
         found["named"] = understood(
@@ -207,9 +209,10 @@ def evaluate(
         if real and seeds:
             _say("labels")
             found["tagger"]["labels"] = hearing.by_label(ear, sound, PHRASES, real, seeds)
-        if seeds:
+        if seeds and labels:
             _say("phrases written apart")
-            found["tagger"]["unseen"] = hearing.of_any_words(ear, sound, unseen())
+            said_of = [(meant, phrase) for meant, phrase in unseen() if set(meant) & set(labels)]
+            found["tagger"]["unseen"] = hearing.of_any_words(ear, sound, said_of)
     return found
 
 

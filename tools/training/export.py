@@ -111,16 +111,23 @@ def rename(work: pathlib.Path, model: pathlib.Path, out: pathlib.Path) -> int:
     names since (``naming``). What captions mean to the transformer stays, and how they are read is as the encoder now
     reads them; all else is the model's, bit for bit. Returns the size in bytes.
 
-    Raises SystemExit where the captions of the working folder are not the model's.
+    Raises SystemExit where the working folder has learned no names, or the captions there are not the model's.
     """
-    about = json.loads((model / "prompt_encoder" / "config.json").read_text())
-    encoder = PromptEncoder(**{k: v for k, v in about.items() if not k.startswith("_")})
-    encoder.load_state_dict(load_half(model / "prompt_encoder" / WEIGHTS))
-    said = list(_stands(work).items())
-    begun, now = (torch.from_numpy(OwnEncoder(work, part)([name for name, _ in said])) for part in ("prompt.pt", None))
-    now *= torch.tensor([1.0 if name == text else OF_PLACES for name, text in said])[:, None]
+    try:
+        about = json.loads((model / "prompt_encoder" / "config.json").read_text())
+        encoder = PromptEncoder(**{k: v for k, v in about.items() if not k.startswith("_")})
+        encoder.load_state_dict(load_half(model / "prompt_encoder" / WEIGHTS))
+    except (OSError, ValueError, TypeError, RuntimeError) as error:
+        raise SystemExit(f"{model} is no model to give names to: {error}") from error
+    if not (work / "naming.pt").exists():
+        raise SystemExit(f"{work} has learned no names: run `tools/train naming {work}` first")
+    if not len(encoder.names):
+        raise SystemExit(f"{model} knows no captions, by which names are read: export it whole, without --names-for")
+    stands = _stands(work)
+    begun, now = (torch.from_numpy(OwnEncoder(work, part)(list(stands))) for part in ("prompt.pt", "naming.pt"))
+    now *= torch.from_numpy(_lengths(stands))
     alike, row = (nn.functional.normalize(encoder.names, dim=-1) @ begun.T).max(1)
-    if not len(alike) or float(alike.min()) < ALIKE:
+    if float(alike.min()) < ALIKE:
         raise SystemExit(
             f"{model} knows captions that {work} does not have: prepare it with the recordings of the model, "
             f"--from {model}"
@@ -136,6 +143,11 @@ def rename(work: pathlib.Path, model: pathlib.Path, out: pathlib.Path) -> int:
     return size
 
 
+def _lengths(stands: dict[str, str]) -> np.ndarray:
+    """How long names are: those of places less than 1, ``(names, 1)``."""
+    return np.array([[1.0 if name == text else OF_PLACES] for name, text in stands.items()], np.float32)
+
+
 def _stands(work: pathlib.Path) -> dict[str, str]:
     """Captions of the labels of a working folder, and places where such is heard → the captions that they stand for:
     phrases that were varied in training, of labels that have none their recordings' captions."""
@@ -145,7 +157,7 @@ def _stands(work: pathlib.Path) -> dict[str, str]:
         for text in PHRASES.get(entry["label"], [entry["label"], entry["caption"].rstrip(".")])
         if text.strip()
     )
-    return {text: text for text in said} | {place: text for place, text in PLACES.items() if text in said}
+    return {place: text for place, text in PLACES.items() if text in said} | {text: text for text in said}
 
 
 def known_captions(work: pathlib.Path) -> Known:
@@ -154,7 +166,7 @@ def known_captions(work: pathlib.Path) -> Known:
     stands = _stands(work)
     embed = OwnEncoder(work)
     found = np.stack([embed(list(stands)), embed(list(stands.values()))])
-    found[0, sum(name == text for name, text in stands.items()) :] *= OF_PLACES
+    found[0] *= _lengths(stands)
     if (work / "known_captions.npy").exists():
         known = np.load(work / "known_captions.npy")
         found = np.concatenate([found, known[:, (known[1] @ found[1].T).max(1) < ALIKE]], 1)

@@ -8,13 +8,13 @@ has itself for a caption of that kind of sound with the same manner and time; fo
 the goal is what it said before, and for rare words something between that and their definitions.
 
 What people call sounds is more than names: "the sky opened", "thar she blows". The phrasebook (``phrasebook.py``) has
-some fifteen thousand such phrases; each is to mean the captions of its kind that it lies nearest to, and to lie nearer
+thousands of such phrases; each is to mean the captions of its kind that it lies nearest to, and to lie nearer
 to these than to those of other kinds (cross entropy over captions, as in InfoNCE, van den Oord et al., arXiv
 1807.03748).
 
-Of words that it does not meet it would forget a little: a part of the weights stays what it was (WiSE-FT, Wortsman et
-al., arXiv 2109.01903). From WordNet, the table of calls and the phrasebook no name is drawn that has a word of the
-evaluation's phrases (``phrases.py``) in it.
+Of words that it does not meet it may forget a little: a part of the weights can stay what it was (WiSE-FT, Wortsman et
+al., arXiv 2109.01903). From WordNet and the table of calls no name is drawn that has a word of the everyday phrases of
+the evaluation in it, from the phrasebook none with one that captions lack.
 """
 
 from __future__ import annotations
@@ -365,28 +365,35 @@ def booked(before: OwnEncoder, own: float, share: float, seed: int = 6) -> tuple
     """A share of the phrases of the book, half of them with a manner, a time or surroundings; their goals, not yet of
     unit length, ``(phrases, dim)``; and the number of the label of each.
 
-    A phrase is to mean what the captions of its kind do, the nearer the more, and as much as ``own`` what it meant.
+    A phrase is to mean what the captions of its kind do, the nearer the more, and as much as ``own`` what it meant; one
+    with a manner, a time or surroundings what the nearest caption means with these.
     """
     rng = np.random.default_rng(seed)
     labels = sorted(PHRASES)
-    drawn = [row for row in taught() if rng.random() < share]
-    kinds = [labels.index(label) for label, _ in drawn]
-    texts = [phrase for _, phrase in drawn]
+    drawn = [(labels.index(label), phrase) for label, phrase in taught() if rng.random() < share]
     captions, owners = _captions(before)
-    meant = torch.from_numpy(before(texts))
-    near = (_SHARP * meant @ captions.T).masked_fill(owners != torch.tensor(kinds)[:, None], -torch.inf)
-    goals = nn.functional.normalize(torch.softmax(near, 1) @ captions, dim=-1)
     all_captions = [text for label in labels for text in PHRASES[label]]
-    varied = list(texts)
-    said = {}
+    meant = torch.from_numpy(before([phrase for _, phrase in drawn]))
+    kinds = torch.tensor([kind for kind, _ in drawn])
+    near = (_SHARP * meant @ captions.T).masked_fill(owners != kinds[:, None], -torch.inf)
+    goals = nn.functional.normalize(torch.softmax(near, 1) @ captions, dim=-1).numpy()
+    texts = [phrase for _, phrase in drawn]
+    said: dict[int, str] = {}
     for i in np.flatnonzero(rng.random(len(texts)) < 0.5):
-        manner, time, setting = (str(of[int(rng.integers(len(of)))]) for of in (MANNERS, TIMES, SETTINGS))
-        way = (f"{manner} {{}}", f"{{}} {time}", f"{{}}, {setting}")[int(rng.integers(3))]
-        varied[i], said[i] = way.replace("{}", texts[i]), way.replace("{}", all_captions[int(near[i].argmax())])
-    rows = list(said)
-    found = goals.numpy()
-    found[rows] = before([said[i] for i in rows])
-    return varied, own * before(varied) + (1 - own) * found, kinds
+        way = _varied(("{manner} {}", "{} {time}", "{}, {setting}"), rng)
+        texts[i], said[int(i)] = way.replace("{}", texts[i]), way.replace("{}", all_captions[int(near[i].argmax())])
+    goals[list(said)] = before(list(said.values()))
+    return texts, own * before(texts) + (1 - own) * goals, kinds.tolist()
+
+
+def _varied(ways: Sequence[str], rng: np.random.Generator) -> str:
+    """One of the ways to say something, with a manner, a time and surroundings filled in."""
+
+    def pick(of: Sequence[str]) -> str:
+        return str(of[int(rng.integers(len(of)))])
+
+    named = {"manner": pick(MANNERS), "time": pick(TIMES), "setting": pick(SETTINGS)}
+    return re.sub(r"\{(\w+)\}", lambda found: named[found[1]], pick(ways))
 
 
 def _lessons(

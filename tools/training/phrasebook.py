@@ -1,15 +1,17 @@
-"""What people call sounds, written by hand: some hundred and eighty phrases for every label, in ``phrasebook.txt``.
+"""What people call sounds: some hundred and ninety phrases for every label, in ``phrasebook.txt``.
 
 They teach the prompt encoder (:mod:`tools.training.naming`) and nothing else: the diffusion model is trained with the
-captions of ``captions.py``. ``unseen.txt`` holds phrases that were written apart from all of these, by somebody who had
-not read them, before anything was trained: how well those are understood is the figure to go by. No phrase is learned
-that is among them, nor one with a word of the everyday phrases of the evaluation that captions lack.
+captions of ``captions.py``. ``unseen.txt`` holds two or three phrases for every label that were written apart from all
+of these, by somebody who had read none of them, before anything was trained: how well those are understood is the
+figure to go by. No phrase is learned that is much like one that judges, nor one with a word of the everyday phrases of
+the evaluation that captions lack.
 """
 
 from __future__ import annotations
 
 import pathlib
 import re
+from collections import Counter
 from functools import lru_cache
 
 from tools.training.captions import PHRASES
@@ -18,21 +20,25 @@ from tools.training.phrases import EXPECTED, NAMED
 __all__ = ["ASKED", "stem", "stems", "taught", "unseen"]
 
 _HERE = pathlib.Path(__file__).parent
-_COMMON = {"a", "the", "in", "of", "on", "at", "from", "by", "with", "and", "to", "over", "full", "an"}
+_COMMON = {"a", "an", "the", "in", "of", "on", "at", "from", "by", "with", "and", "to", "over", "full", "after"}
+_COMMON |= {"my", "somewhere"}
+_LIKE = 0.6
+"""Words that two phrases share, of all that they have together, from which they are much alike (Jaccard)."""
 
 
 def stem(word: str) -> str:
     """A word without the s of its plural."""
-    return word.removesuffix("s")
+    return word if word.endswith("ss") else word.removesuffix("s")
 
 
 def stems(text: str) -> set[str]:
     """The words of a text, without common ones."""
-    return {stem(w) for w in re.findall(r"[a-z]+", text.lower())} - _COMMON
+    return {stem(w) for w in re.findall(r"[a-z]{2,}", text.lower())} - _COMMON
 
 
 ASKED = frozenset(word for phrase in EXPECTED for word in stems(phrase))
-"""Words of the everyday phrases, by which no name is learned."""
+"""Words of the everyday phrases. WordNet's words with one of them are not learned at all, phrases of the book only if
+captions have it too."""
 
 
 @lru_cache(maxsize=1)
@@ -40,14 +46,25 @@ def taught() -> tuple[tuple[str, str], ...]:
     """Label and phrase of all that the book has and the evaluation leaves over, in lower case."""
     captions = {word for said in PHRASES.values() for phrase in said for word in stems(phrase)}
     banned = ASKED - captions
-    judged = [phrase for _, phrase in unseen()] + [phrase for said in NAMED.values() for phrase in said]
-    same = {frozenset(stems(phrase)) for phrase in judged}
+    judged = [stems(p) for p in [p for _, p in unseen()] + [p for said in NAMED.values() for p in said]]
+    of_word: dict[str, list[int]] = {}
+    for number, words in enumerate(judged):
+        for word in words:
+            of_word.setdefault(word, []).append(number)
+
+    def judges(words: set[str]) -> bool:
+        shared = Counter(number for word in words for number in of_word.get(word, ()))
+        return any(
+            (len(words) > 1 and both == len(words)) or both >= _LIKE * (len(words) + len(judged[number]) - both)
+            for number, both in shared.items()
+        )
+
     found: dict[str, str] = {}
     label = ""
     for line in (_HERE / "phrasebook.txt").read_text("utf-8").splitlines():
         if line.startswith("# "):
             label = line[2:]
-        elif line and not stems(line) & banned and frozenset(stems(line)) not in same:
+        elif line and not (words := stems(line)) & banned and not judges(words):
             found.setdefault(line.lower(), label)
     return tuple((label, phrase) for phrase, label in found.items())
 
