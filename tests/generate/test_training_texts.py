@@ -172,15 +172,24 @@ def test_what_goes_by_is_something_that_moves(nouns: dictionary.Nouns) -> None:
     assert not any(word in text.split() for text in passing for word in ("brook", "river", "rill"))
 
 
-def test_the_encoder_learns_what_phrases_name(nouns: dictionary.Nouns, tmp_path: pathlib.Path) -> None:
-    tokens = sorted({w for ps in PHRASES.values() for p in ps for w in p.lower().replace(",", "").split()})
-    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *tokens, "beck", "sofa"]
+def encoder_in(work: pathlib.Path, others: Sequence[str] = ()) -> dict[str, object]:
+    """A small encoder in a working folder, of words as they are; its configuration. ``others``: texts besides captions
+    whose words it knows."""
+    said = [*others, *(p for ps in PHRASES.values() for p in ps)]
+    tokens = sorted({w for p in said for w in p.lower().replace(",", "").split()})
+    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *tokens]
     tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate(dict.fromkeys(tokens))}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    tokenizer.save(str(work / "tokenizer.json"))
     torch.manual_seed(0)
-    config = {"vocabulary": len(tokens), "table_dim": 16, "dim": 24, "layers": 1, "heads": 2, "ff_dim": 32}
-    torch.save({"model": PromptEncoder(**config).state_dict(), "config": config}, tmp_path / "prompt.pt")
+    config = {"vocabulary": len(tokens), "table_dim": 32, "dim": 48, "layers": 1, "heads": 2, "ff_dim": 32}
+    torch.save({"model": PromptEncoder(**config).state_dict(), "config": config}, work / "prompt.pt")
+    (work / "index.json").write_text(json.dumps([{"label": x, "caption": x} for x in ("rain", "owl", "stream")]))
+    return config
+
+
+def test_the_encoder_learns_what_phrases_name(nouns: dictionary.Nouns, tmp_path: pathlib.Path) -> None:
+    encoder_in(tmp_path, ["a beck", "a sofa"])
     (tmp_path / "texts.json").write_text(json.dumps({"texts": ["a babbling brook", "rain"], "table": {}}))
     chosen = {
         "phrases": 400,
@@ -259,22 +268,6 @@ def test_phrases_written_apart_are_of_all_sounds() -> None:
     assert all(sum(labels[0] == label for labels, _ in unseen()) in (2, 3) for label in PHRASES)
     captions = {p.lower() for ps in PHRASES.values() for p in ps}
     assert len({p for _, p in unseen()}) == len(unseen()) and not [p for _, p in unseen() if p.lower() in captions]
-
-
-def encoder_in(work: pathlib.Path, others: Sequence[str] = ()) -> dict[str, object]:
-    """A small encoder in a working folder, of words as they are; its configuration. ``others``: texts besides captions
-    whose words it knows."""
-    said = [*others, *(p for ps in PHRASES.values() for p in ps)]
-    tokens = sorted({w for p in said for w in p.lower().replace(",", "").split()})
-    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *tokens]
-    tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate(dict.fromkeys(tokens))}, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.save(str(work / "tokenizer.json"))
-    torch.manual_seed(0)
-    config = {"vocabulary": len(tokens), "table_dim": 32, "dim": 48, "layers": 1, "heads": 2, "ff_dim": 32}
-    torch.save({"model": PromptEncoder(**config).state_dict(), "config": config}, work / "prompt.pt")
-    (work / "index.json").write_text(json.dumps([{"label": x, "caption": x} for x in ("rain", "owl", "stream")]))
-    return config
 
 
 def test_new_names_leave_the_rest_of_a_model_as_it_is(tmp_path: pathlib.Path) -> None:

@@ -120,7 +120,7 @@ def rename(work: pathlib.Path, model: pathlib.Path, out: pathlib.Path) -> int:
     except (OSError, ValueError, TypeError, RuntimeError) as error:
         raise SystemExit(f"{model} is no model to give names to: {error}") from error
     if not (work / "naming.pt").exists():
-        raise SystemExit(f"{work} has learned no names: run `tools/train naming {work}` first")
+        raise SystemExit(f"{work} has learned no names: run `tools/train naming {work} --dictionary …` first")
     if not len(encoder.names):
         raise SystemExit(f"{model} knows no captions, by which names are read: export it whole, without --names-for")
     stands = _stands(work)

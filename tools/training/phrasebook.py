@@ -71,6 +71,6 @@ def taught() -> tuple[tuple[str, str], ...]:
 
 @lru_cache(maxsize=1)
 def unseen() -> tuple[tuple[tuple[str, ...], str], ...]:
-    """Labels of which one is meant, and a phrase: three for every label."""
+    """Labels of which one is meant, and a phrase: two or three for every label."""
     rows = [line.split(": ", 1) for line in (_HERE / "unseen.txt").read_text("utf-8").splitlines() if line]
     return tuple((tuple(labels.split(", ")), phrase) for labels, phrase in rows)
