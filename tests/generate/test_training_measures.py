@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import pathlib
+import sys
 
 import numpy as np
 import pytest
 
 from ambient.generate.bands import BANDS, band_centres, band_filters
 from ambient.messages import RATE, PromptMix
-from tools.training import fidelity, hearing, joins, likeness, mixes, procedural
+from tools.training import evaluate, fidelity, hearing, joins, likeness, mixes, procedural
 from tools.training.captions import PHRASES
 from tools.training.evaluate import together
 from tools.training.features import colours, features, listed
@@ -193,6 +194,18 @@ def test_hits_are_counted_label_by_label_beside_recordings() -> None:
     assert heard["what"]["monsoon hammering the street"]["recorded"] == 0.5
     assert "recorded" not in heard["what"]["the tide coming in"]  # there is none
     assert 0.5 < heard["share_in_recordings"] < 1 and heard["share_in_decoded"] < heard["share_in_recordings"]
+
+
+def test_without_matplotlib_the_curves_are_missed_and_nothing_else(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "naming.jsonl").write_text('{"step": 0, "cosine": 0.5}\n{"step": 100, "cosine": 0.9}\n')
+    evaluate.picture(tmp_path)
+    assert (tmp_path / "curves.png").stat().st_size > 5000
+    (tmp_path / "curves.png").unlink()
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    evaluate.picture(tmp_path)
+    assert "ambient-engine[pictures]" in capsys.readouterr().err and not (tmp_path / "curves.png").exists()
 
 
 def test_every_phrase_is_a_recorded_sound() -> None:

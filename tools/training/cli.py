@@ -220,8 +220,8 @@ def main(arguments: list[str] | None = None) -> int:
             recordings=given.recordings,
             out=given.out,
         )
+        json.dump(figures, sys.stdout, indent=1)
+        print(flush=True)
         if given.work:
             evaluate.picture(given.work)
-        json.dump(figures, sys.stdout, indent=1)
-        print()
     return 0

@@ -3,6 +3,7 @@ faithfulness, and what a tagger hears."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import pathlib
 import sys
@@ -144,6 +145,8 @@ def evaluate(
     :data:`PHRASE_CLIPS` times as many, and one of each that was written apart; ``recordings``: the folder that they
     were read from, to judge the codec.
     """
+    if joins and importlib.util.find_spec("sklearn") is None:
+        raise SystemExit("--joins needs one more package: pip install scikit-learn")
     backend = BundledBackend(model, threads=threads)
     frame = backend.info.frames_per_latent
 
@@ -323,11 +326,15 @@ def _movement(backend: BundledBackend, work: pathlib.Path, seeds: int) -> dict[s
 
 
 def picture(work: pathlib.Path) -> None:
-    """Loss curves of the stages that have run, as ``curves.png`` in the working folder."""
-    import matplotlib
+    """Loss curves of the stages that have run, as ``curves.png`` in the working folder; without matplotlib a word on why
+    there are none."""
+    try:
+        import matplotlib
 
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+        matplotlib.use("Agg")
+        import matplotlib.pyplot as plt
+    except ImportError:
+        return _say("no curves.png: it is drawn with matplotlib, pip install 'ambient-engine[pictures]'")
 
     shown = [
         ("codec", "held"),
