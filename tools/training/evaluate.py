@@ -326,15 +326,16 @@ def _movement(backend: BundledBackend, work: pathlib.Path, seeds: int) -> dict[s
 
 
 def picture(work: pathlib.Path) -> None:
-    """Loss curves of the stages that have run, as ``curves.png`` in the working folder; without matplotlib a word on why
-    there are none."""
+    """Loss curves of the stages that have run, as ``curves.png`` in the working folder; without matplotlib a word on
+    why there are none."""
     try:
         import matplotlib
 
         matplotlib.use("Agg")
         import matplotlib.pyplot as plt
     except ImportError:
-        return _say("no curves.png: it is drawn with matplotlib, pip install 'ambient-engine[pictures]'")
+        _say("no curves.png: it is drawn with matplotlib, pip install 'ambient-engine[pictures]'")
+        return
 
     shown = [
         ("codec", "held"),
