@@ -130,10 +130,12 @@ class BundledBackend(BatchedBackend):
         folder = pathlib.Path(info.path)
         self._transformer = _load(StableAudio3DiTModel, folder / "transformer", device)
         turns = self._transformer.rotary_pos_emb.inv_freq
+        self._dtype = chosen.dtype  # diffusers' own `dtype` walks through all layers whenever it is asked
         nn.Module.to(self._transformer, chosen.dtype)  # diffusers' own warns of layers that are not there
         self._transformer.rotary_pos_emb.inv_freq = turns  # rounded, places far into a clip would be others
         self._run = Ways(self._transformer)
         self._codec = _load(AmbienceCodec, folder / "codec", device)
+        self._codec.hastened(chosen.dtype)
         self._to_bands, self._from_bands = self._codec.latent_bands()
         encoder = _load(PromptEncoder, folder / "prompt_encoder", "cpu")
         self._encoder = encoder
@@ -250,7 +252,7 @@ class BundledBackend(BatchedBackend):
 
     def _velocity(self, *given: Tensor) -> Tensor:
         """:func:`velocity` in the numbers that the denoiser computes in."""
-        return velocity(self._run, *(x.to(self._transformer.dtype) for x in given)).float()
+        return velocity(self._run, *(x.to(self._dtype) for x in given)).float()
 
     def _bounded(self, x: Tensor) -> Tensor:
         """Latents ``(batch, channels, frames)`` without moments that are louder than recordings have any."""

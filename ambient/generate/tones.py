@@ -68,7 +68,7 @@ class Tones(nn.Module):
     Of calls, tones that glide, the latents tell little but where they are: how they glide is drawn, by noise.
 
     Convolutions over bands and time: what makes a tone looks alike at every pitch. What kind of sound it is comes from
-    the latents. Begins with nothing ringing.
+    the latents. Begins with nothing ringing. Computes in the precision of its weights.
     """
 
     def __init__(self, latent_dim: int, hidden: int = 20, context: int = 4, calls: bool = False) -> None:
@@ -102,22 +102,25 @@ class Tones(nn.Module):
         """``bands`` ``(batch, 2 * BANDS, hops)``, ``latents`` ``(batch, latent_dim, hops / STACK)``, and for calls
         ``noise`` of unit variance, ``(batch, DRAWN, ROWS, hops / REST)``."""
         batch, steps = len(bands), bands.shape[2] // REST
+        precision = self.context.weight.dtype
+        latents = latents.to(precision)
         powers = functional.avg_pool1d(bands, REST).reshape(batch, 2, BANDS, steps)
         kind = latents + functional.silu(self.kind(latents)) if self.calls else latents
         kind = self.context(kind).repeat_interleave(STACK // REST, 2).reshape(batch, -1, BANDS, steps)
-        x = torch.cat([(powers + 8.0) / 4.0, kind, self.place.expand(batch, 1, BANDS, steps)], 1)
+        said, place = ((powers + 8.0) / 4.0).to(precision), self.place.to(precision)
+        x = torch.cat([said, kind, place.expand(batch, 1, BANDS, steps)], 1)
         # as processors like it best: a third faster
         x = functional.silu(self.layers[0](x.contiguous(memory_format=torch.channels_last)), inplace=True)
         for layer in self.layers[1:]:
             x = x + functional.silu(layer(x), inplace=True)
-        y = _each(self.out, x)
+        y = _each(self.out, x).float()
         offset = torch.tanh(y[:, 2:])
         if not self.calls:
             return Rings(y[:, :2], offset)
         noise = bands.new_zeros(batch, DRAWN, ROWS, steps) if noise is None else noise
-        noise = functional.interpolate(noise, (BANDS, steps), mode="bilinear", align_corners=True)
+        noise = functional.interpolate(noise.to(precision), (BANDS, steps), mode="bilinear", align_corners=True)
         noise = self.draws(noise.contiguous(memory_format=torch.channels_last))
-        z = _each(self.called, x + functional.silu(_each(self.mixed, x) + noise))
+        z = _each(self.called, x + functional.silu(_each(self.mixed, x) + noise)).float()
         return Rings(y[:, :2], offset, z[:, :2], z[:, 2])
 
 

@@ -45,7 +45,7 @@ def test_one_layer_trained_anew_is_another_model(tmp_path: pathlib.Path) -> None
     copy = tmp_path / "mine"
     shutil.copytree(MODELS / "bundled", copy)
     for part, layer in (
-        ("codec", "refiner.layers.1.weight"),
+        ("codec", "detail.layers.1.weight"),
         ("transformer", "transformer_blocks.3.cross_attn.to_kv.weight"),
     ):
         weights = copy / part / "diffusion_pytorch_model.safetensors"

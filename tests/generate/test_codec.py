@@ -10,10 +10,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ambient.generate.bands import analyse
+from ambient.generate.bands import BANDS, HOP, STACK, analyse
 from ambient.generate.bundled import _load
 from ambient.generate.catalogue import MODELS
-from ambient.generate.codec import EDGE_LATENTS, FRAME, SPAN, AmbienceCodec, position_flicker, position_noise, steadied
+from ambient.generate.codec import EDGE_LATENTS, FRAME, SPAN, AmbienceCodec, position_detail, position_noise, steadied
+from ambient.generate.detail import DRAWN
 
 CHANCE = json.loads((MODELS / "bundled" / "codec" / "config.json").read_text())["chance"]
 
@@ -50,10 +51,50 @@ def test_noise_is_white_and_normal() -> None:
         assert abs((x[:, by:] * x[:, :-by]).mean()) < 0.01
 
 
-def test_flicker_depends_on_position_only() -> None:
-    whole, part = position_flicker(5, 100, 6), position_flicker(5, 102, 3)
-    np.testing.assert_allclose(whole[..., 160:400], part, atol=1e-5)
-    assert 0.8 < position_flicker(1, 0, 60).std() < 1.2
+@given(st.integers(0, 2**63 - 1), st.integers(0, 10**9), st.integers(0, 5), st.integers(1, 3))
+@settings(max_examples=25, deadline=None)
+def test_what_draws_the_bands_depends_on_seed_and_position_only(seed: int, first: int, skip: int, count: int) -> None:
+    whole, part = position_detail(seed, first, skip + count), position_detail(seed, first + skip, count)
+    assert part.shape == (count * STACK, DRAWN)
+    np.testing.assert_array_equal(whole[skip * STACK :], part)
+    assert not np.array_equal(position_detail(seed ^ 1, first + skip, count), part)
+
+
+@given(st.integers(0, 10_000), st.floats(0.2, 2.0), st.integers(5, 30))
+@settings(max_examples=12, deadline=None)
+@torch.inference_mode()
+def test_sound_is_brought_to_the_powers_that_it_should_have(seed: int, depth: float, slow: int) -> None:
+    """Where bands move as slowly as frames overlap: each time less is missing, and after three times little is."""
+    codec, hops = AmbienceCodec(latent_dim=4), 6 * STACK
+    draw = torch.Generator().manual_seed(seed)
+    moves = torch.randn(2, hops + slow - 1, BANDS, generator=draw).unfold(1, slow, 1).mean(3) * slow**0.5
+    goal = depth * moves - 8
+    sound, off = torch.randn(2, hops * HOP, generator=draw), []
+    for _ in range(3):
+        sound = codec._brought(sound, goal)
+        has = analyse(sound, codec.filters)
+        off.append(float((has - goal)[:, 4:-4].abs().mean()))
+    assert off[2] < off[1] < off[0]
+    assert off[2] < 0.3 + 0.4 * depth and off[2] < 0.9 * off[0]
+
+
+@torch.inference_mode()
+def test_silence_is_not_raised_to_noise(codec: AmbienceCodec) -> None:
+    silence = torch.full((1, 2, 20 * FRAME), 1e-7)
+    assert level(codec.decode(codec.encode(silence).latents, [0], [1]).sample) < -75
+
+
+@torch.inference_mode()
+def test_a_hastened_codec_sounds_alike_and_its_decodes_coincide(codec: AmbienceCodec) -> None:
+    quick = _load(AmbienceCodec, MODELS / "bundled" / "codec", "cpu")
+    quick.hastened(torch.bfloat16)
+    z = codec.encode(noise(30)).latents
+    one, other = (c.decode(z, [0], [9]).sample for c in (quick, codec))
+    assert float((one - other).square().mean() / other.square().mean()) < 0.01
+    later = quick.decode(z[..., 10:], [10 * FRAME], [9]).sample
+    edge = EDGE_LATENTS * FRAME
+    off = (later - one[..., 10 * FRAME :])[..., edge:-edge].square().mean() / one.square().mean()
+    assert float(off) < 1e-4
 
 
 @torch.inference_mode()

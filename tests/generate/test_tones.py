@@ -12,7 +12,7 @@ from scipy.signal import welch
 from ambient.generate.bands import BANDS, HOP, RATE, analyse, band_centres, band_filters, band_widths
 from ambient.generate.bundled import _load
 from ambient.generate.catalogue import MODELS
-from ambient.generate.codec import EDGE_LATENTS, FRAME, AmbienceCodec, _filtered
+from ambient.generate.codec import EDGE_LATENTS, FRAME, AmbienceCodec
 from ambient.generate.tones import LINES, REST, position_phases, tone_lines
 
 HOPS = 96
@@ -28,7 +28,7 @@ def sounded(power: torch.Tensor, offset: torch.Tensor) -> torch.Tensor:
     lines = tone_lines(power[None], offset[None], torch.from_numpy(position_phases(1, 0))[:1])
     assert lines is not None
     silence = torch.zeros(1, SAMPLES)
-    return _filtered(silence, 1024, HOP, lambda a, b: torch.zeros(1, b - a, 513), lines)[0]
+    return AmbienceCodec(latent_dim=4)._brought(silence, torch.zeros(1, HOPS, BANDS), lines)[0]
 
 
 @given(st.floats(120, 15_000))

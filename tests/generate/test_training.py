@@ -82,7 +82,12 @@ def test_all_stages_and_the_model_they_make(tmp_path: pathlib.Path, capsys: pyte
         "--set", "texts_per_label=8", "--set", "latent_dim=16", "--set", "procedural=0.05",
     )  # fmt: skip
     assert "prepare: 6 sounds" in out
-    train(capsys, "codec", work, tmp_path, "--set", "latent_dim=16", "--set", "hidden=8", "--set", "steps=2")
+    few = ["latent_dim=16", "hidden=8", "batch=2", "segment=12"]
+    bands = ["codec", work, "--seconds", 1, *(x for s in few for x in ("--set", s))]
+    train(capsys, *bands)
+    saved = torch.load(work / "codec.pt", weights_only=False)
+    torch.save(saved | {"step": 49}, work / "codec.pt")
+    assert "'step': 50, 'loss'" in train(capsys, *bands)  # goes on where it stopped
     small = ["latent_dim=16", "lessons=3", "held_each=1", "batch=1", "steps=2"]
     tones = ["tones", work, tmp_path, *(x for s in small for x in ("--set", s))]
     train(capsys, *tones)

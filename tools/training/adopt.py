@@ -36,17 +36,9 @@ def adopt(model: pathlib.Path, work: pathlib.Path, settings: dict[str, Any]) -> 
         raise SystemExit(f"{model} is no model to go on from: {error}") from error
     linear = {"mean": codec["mean"].numpy(), "encode": codec["encoder"].numpy(), "decode": codec["decoder"].numpy()}
     np.savez(work / "linear.npz", **linear, chance=chance_of(linear))
-    refiner = {k.removeprefix("refiner."): v for k, v in codec.items() if k.startswith("refiner.")}
-    torch.save(
-        {
-            "now": refiner,
-            "best": refiner,
-            "best_loss": float("inf"),
-            "step": 0,
-            "settings": {k: about["codec"][k] for k in ("latent_dim", "hidden")},
-        },
-        work / "codec.pt",
-    )
+    detail = {k.removeprefix("detail."): v for k, v in codec.items() if k.startswith("detail.")}
+    sizes = {k: about["codec"][k] for k in ("latent_dim", "hidden")}
+    torch.save({"model": detail, "ema": detail, "step": 0, "seconds": 0.0, "settings": sizes}, work / "codec.pt")
     tonal = {k.removeprefix("tonal."): v for k, v in codec.items() if k.startswith("tonal.")}
     if tonal:
         state = {"now": tonal, "best": tonal, "best_loss": float("inf"), "step": 0}

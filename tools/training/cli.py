@@ -18,7 +18,7 @@ stages, in order (codec, tones and prompt may run side by side once prepare is d
 out):
 
   tools/train prepare recordings/manifest.csv --work out/train
-  tools/train codec out/train recordings
+  tools/train codec out/train --threads 2
   tools/train tones out/train recordings
   tools/train prompt out/train
   tools/train naming out/train --dictionary /usr/share/wordnet
@@ -68,8 +68,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="MODEL",
         help="go on from a finished model (ambient/models/bundled), on these recordings; needs no teacher",
     )
-    codec = stage("codec", "the decoder's refinement of the envelope")
-    codec.add_argument("recordings", type=pathlib.Path, help="the folder that the manifest lies in")
+    stage("codec", "the network that draws the fine bands of a sound, which the latents leave open")
     tones = stage("tones", "what of a sound rings or calls, and is sounded by oscillators instead of noise")
     tones.add_argument("recordings", type=pathlib.Path, help="the folder that the manifest lies in")
     prompt = stage("prompt", "the prompt encoder, by distillation")
@@ -165,7 +164,7 @@ def main(arguments: list[str] | None = None) -> int:
     elif given.stage == "codec":
         from tools.training import codec
 
-        codec.train(given.work, given.recordings, settings, threads=given.threads, seconds=given.seconds)
+        codec.train(given.work, settings, threads=given.threads, seconds=given.seconds)
     elif given.stage == "tones":
         from tools.training import tones
 

@@ -1,89 +1,38 @@
-"""``codec``: the linear analysis, and the network that refines its synthesis.
+"""``codec``: the network that draws what the latents leave open, by the energy score.
 
-The excitation stays noise; only envelopes are learned, by log band energies at four resolutions from 1.3 to 43 ms,
-and by statistics of the fast texture that the latents cannot hold in detail.
-Both sides of the loss are noisy in the same way, so a buzz in place of noise gains nothing. A correction is kept
-only if it lowers the loss on held-out stretches.
+Of a stretch of a recording the network draws the fine bands twice. How far each draw lies from what was recorded, less
+how far the two lie apart, is least in the mean when they are drawn as they are distributed (Gneiting and Raftery,
+"Strictly proper scoring rules, prediction, and estimation", JASA 102, 2007; of spectrograms of speech, Gritsenko et
+al., arXiv 2008.01160). What is compared are small pieces of the bands, their slopes, how much and how fast they
+fluctuate, and their powers: of a large piece, chance would be all that a distance tells.
 """
 
 from __future__ import annotations
 
-import copy
 import json
-import math
 import pathlib
-import time
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
-from scipy.signal import resample_poly
 from torch import Tensor
+from torch.nn import functional
 
-from ambient.generate.bands import HOP, RATE, STACK
-from ambient.generate.codec import FRAME, GROUPS, SLOTS, SPEEDS, AmbienceCodec, smooth_flicker
-from tools.training.features import save_linear, sound_of
+from ambient.generate.bands import BANDS, RATE, STACK, analyse
+from ambient.generate.codec import AmbienceCodec, steadied
+from ambient.generate.detail import DRAWN
+from ambient.generate.devices import native_bfloat16
+from tools.training.features import save_linear
+from tools.training.loop import Training
 
-RESOLUTIONS = ((64, 12), (256, 24), (768, 48), (2048, 96))
-"""(window, bands) pairs of the loss."""
-TEXTURES = {256: 31, 768: 11}
-"""Windows whose fast texture is compared, and how many frames (about 85 ms) part fast from slow."""
+__all__ = ["Stretches", "coloured", "linear", "parts", "score", "train"]
 
-
-def mel_filters(window: int, bands: int) -> Tensor:
-    """Triangular filters on the mel scale, each summing to 1; narrow ones take their nearest bin."""
-    bins = np.arange(window // 2 + 1) * RATE / window
-    mels = np.linspace(0, 2595 * math.log10(1 + 22000 / 700), bands + 2)
-    edges = 700 * (10 ** (mels / 2595) - 1)
-    filters = np.zeros((len(bins), bands), np.float32)
-    for b in range(bands):
-        low, middle, high = edges[b : b + 3]
-        w = np.maximum(0, np.minimum((bins - low) / max(middle - low, 1), (high - bins) / max(high - middle, 1)))
-        if w.sum() <= 0:
-            w[np.argmin(np.abs(bins - middle))] = 1
-        filters[:, b] = w / w.sum()
-    return torch.from_numpy(filters)
-
-
-FILTERS = {window: mel_filters(window, bands) for window, bands in RESOLUTIONS}
-
-
-def distance(x: Tensor, y: Tensor, skip: int) -> Tensor:
-    """Multi-resolution distance of log band energies of mid and side; ``skip`` samples at both ends do not count."""
-    x, y = (torch.stack([s.mean(1), (s[:, 0] - s[:, 1]) / 2], 1)[..., skip:-skip].flatten(0, 1) for s in (x, y))
-    total = x.new_zeros(())
-    texture = x.new_zeros(())
-    for window, filters in FILTERS.items():
-        taper = torch.hann_window(window)
-        bands = []
-        for s in (x, y):
-            frames = s.unfold(-1, window, window // 2) * taper
-            power = torch.fft.rfft(frames).abs().square() / taper.square().sum()
-            bands.append(torch.log(power @ filters + 1e-9))
-        total = total + 0.5 * (bands[0] - bands[1]).abs().mean()
-        # the energy of a whole band over the stretch must come out right, which logarithms alone leave open
-        total = total + 0.5 * (torch.logsumexp(bands[0], 1) - torch.logsumexp(bands[1], 1)).abs().mean()
-        if window in TEXTURES:
-            mine, theirs = (_texture(b, TEXTURES[window]) for b in bands)
-            texture = texture + sum(
-                (torch.log(m) - torch.log(t)).abs().mean() for m, t in zip(mine, theirs, strict=True)
-            )
-    return total / len(FILTERS) + texture / len(TEXTURES)
-
-
-def _texture(bands: Tensor, width: int) -> list[Tensor]:
-    """Statistics of the fast part of log band energies ``(batch, time, bands)``, each above 0."""
-    slow = torch.nn.functional.avg_pool1d(bands.transpose(1, 2), width, 1, width // 2, count_include_pad=False)
-    fast = bands - slow.transpose(1, 2)
-    together = fast.mean(2)
-    return [
-        fast.std(1) + 0.05,  # how much each band flickers
-        together.std(1) + 0.05,  # how much all do so together: clicks
-        (fast[:, 1:] - fast[:, :-1]).std(1) + 0.05,  # how fast
-        torch.relu(fast).pow(3).mean(1).add(1e-3).pow(1 / 3),  # how much by rare peaks: drops, crackle
-        torch.relu(together).pow(3).mean(1).add(1e-3).pow(1 / 3),
-    ]
+UNHEARD = 11.5
+"""Natural logarithms of power, 50 dB, below the loudest band of a moment from which bands count less and less."""
+EDGE = 24
+"""Hops at both ends of a stretch that are not compared: they lack a part of what they are drawn by."""
+CHECKED = 3
+"""Batches of held-out stretches by which progress is told."""
 
 
 def linear(codec: AmbienceCodec, work: pathlib.Path) -> None:
@@ -98,152 +47,181 @@ def linear(codec: AmbienceCodec, work: pathlib.Path) -> None:
         codec.register_to_config(chance=[round(float(x), 5) for x in found["chance"]])
 
 
-class Sounds:
-    """Stretches of the recordings themselves, balanced by label."""
+class Noise:
+    """How the bands of white noise fluctuate: ten minutes of it, of which each stretch is taken anywhere."""
 
-    def __init__(self, work: pathlib.Path, root: pathlib.Path, seed: int, minutes: float = 70.0) -> None:
-        self.rng = np.random.default_rng(seed)
+    def __init__(self, codec: AmbienceCodec, minutes: int = 10) -> None:
+        draw = torch.Generator().manual_seed(77)
+        sound = (torch.randn(1, 60 * RATE, generator=draw) for _ in range(minutes))
+        self._bands = torch.cat([analyse(x, codec.filters)[0, EDGE:-EDGE] for x in sound])
+        self.usual = self._bands.mean(0)
+
+    def __call__(self, count: int, hops: int, draw: torch.Generator | None = None) -> Tensor:
+        """Log band powers ``(count, 2, hops, BANDS)``."""
+        at = torch.randint(0, len(self._bands) - hops, (2 * count,), generator=draw)
+        return torch.stack([self._bands[k : k + hops] for k in at.tolist()]).view(count, 2, hops, BANDS)
+
+
+class Stretches:
+    """Stretches of the prepared features, every label as often as any other."""
+
+    def __init__(self, work: pathlib.Path, codec: AmbienceCodec, made: float) -> None:
+        """``made``: share of the sounds made by rule that takes part."""
+        self._bands = np.load(work / "features.npy", mmap_mode="r")
         entries = json.loads((work / "index.json").read_text())
-        labels: dict[str, list[tuple[np.ndarray, bool]]] = {}
-        share = minutes * 60 / sum(min(e["hops"] / 200, 40) for e in entries)
-        for number, e in enumerate(entries):
-            if number % 50 == 0:
-                print(f"{number + 1}/{len(entries)} {e['file']}", flush=True)
-            most = int(min(e["hops"] / 200, 40) * min(1.0, share)) * RATE
-            most = min(most, (e["hops"] - e["held_hops"]) * HOP)
-            x = sound_of(e, root)[: most // FRAME * FRAME]
-            if len(x) >= 24 * FRAME:
-                labels.setdefault(e["label"], []).append(
-                    ((x * 32767 / 4).clip(-32767, 32767).astype(np.int16), e["split"] == "held")
-                )
-        self.train = {k: [x for x, held in v if not held] for k, v in labels.items()}
-        self.held = [x for v in labels.values() for x, held in v if held]
-        if not self.held:  # a handful of recordings: judged by what is trained on
-            self.held = [x for v in self.train.values() for x in v]
-        self.labels = [k for k, v in self.train.items() if v]
+        chance, rng = torch.tensor(codec.config.chance), np.random.default_rng(1)
+        self._latents = np.zeros((len(self._bands) // STACK, codec.config.latent_dim), np.float16)
+        self._places: dict[str, dict[str, list[tuple[int, int]]]] = {"train": {}, "held": {}}
+        for e in entries:
+            first, hops, held = e["start"], e["hops"], e["held_hops"]
+            x = torch.from_numpy(np.asarray(self._bands[first : first + hops], np.float32)).reshape(hops // STACK, -1)
+            z = steadied(((x - codec.mean) @ codec.encoder).T, chance).T
+            self._latents[first // STACK : (first + hops) // STACK] = z.numpy()
+            if e["procedural"] and rng.random() >= made:
+                continue
+            if e["split"] == "held":
+                self._places["held"].setdefault(e["label"], []).append((first, hops))
+            else:
+                self._places["train"].setdefault(e["label"], []).append((first, hops - held))
+                if held:
+                    self._places["held"].setdefault(e["label"], []).append((first + hops - held, held))
 
-    def batch(self, count: int, latents: int) -> Tensor:
-        """Float32 ``(count, 2, latents * FRAME)``."""
-        out = []
+    def batch(self, split: str, count: int, frames: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Latents ``(count, latent_dim, frames)`` of a split, ``train`` or ``held`` (where nothing is held out, of what
+        is trained on), and the bands there, ``(count, 2, BANDS, frames * STACK)``."""
+        for places in (self._places[split], self._places["train"]):
+            long = {k: [p for p in v if p[1] >= frames * STACK] for k, v in places.items()}
+            labels = sorted(k for k, v in long.items() if v)
+            if labels:
+                break
+        else:
+            raise SystemExit(f"no recording is as long as {frames} latent frames ({frames * 0.08:.1f} s): set segment")
+        latents, bands = [], []
         for _ in range(count):
-            options = self.train[self.labels[int(self.rng.integers(len(self.labels)))]]
-            out.append(self._cut(options[int(self.rng.integers(len(options)))], latents, self.rng))
-        return torch.from_numpy(np.stack(out))
-
-    def cuts(self, latents: int) -> Iterator[Tensor]:
-        """Stretches ``(1, 2, latents * FRAME)`` without end, every recording as often as any other, two in three of
-        them slower and lower or faster and higher by a fourth."""
-        options = [x for label in self.labels for x in self.train[label]]
-        while True:
-            x = options[int(self.rng.integers(len(options)))]
-            up, down = ((1, 1), (5, 4), (4, 5))[int(self.rng.integers(3))]
-            wide = -(-latents * down // up)
-            if len(x) < wide * FRAME:
-                up, down, wide = 1, 1, latents
-            cut = self._cut(x, wide, self.rng)
-            if up != down:
-                cut = resample_poly(cut, up, down, axis=1).astype(np.float32)[:, : latents * FRAME]
-            yield torch.from_numpy(np.ascontiguousarray(cut)[None])
-
-    def validation(self, latents: int, each: int = 1) -> Tensor:
-        """The same held-out stretches every time, so many of each recording."""
-        rng = np.random.default_rng(0)
-        return torch.from_numpy(np.stack([self._cut(x, latents, rng) for x in self.held[:24] for _ in range(each)]))
-
-    @staticmethod
-    def _cut(x: np.ndarray, latents: int, rng: np.random.Generator) -> np.ndarray:
-        at = int(rng.integers(0, len(x) - latents * FRAME + 1))
-        gain = np.float32(10 ** rng.uniform(-0.4, 0.4))
-        return x[at : at + latents * FRAME].T.astype(np.float32) * (4 / 32767) * gain
+            options = long[labels[int(rng.integers(len(labels)))]]
+            first, hops = options[int(rng.integers(len(options)))]
+            at = first // STACK + int(rng.integers(hops // STACK - frames + 1))
+            latents.append(self._latents[at : at + frames])
+            bands.append(self._bands[at * STACK : (at + frames) * STACK])
+        found = (np.stack(x).astype(np.float32) for x in (latents, bands))
+        z, x = (torch.from_numpy(each) for each in found)
+        return z.transpose(1, 2), x.permute(0, 2, 3, 1)
 
 
-def train(
-    work: pathlib.Path, root: pathlib.Path, settings: dict[str, Any], *, threads: int = 1, seconds: float | None = None
-) -> None:
-    """Trains, or goes on training; writes ``codec.pt`` (best on held-out stretches so far) and ``codec.jsonl``."""
+def coloured(codec: AmbienceCodec, z: Tensor, recorded: Tensor, odds: float) -> tuple[Tensor, Tensor]:
+    """Latents and bands of stretches, most of them louder or softer, in another colour, and wider or narrower: exactly,
+    for latents are linear in the logarithms of powers."""
+    count = len(z)
+    order = torch.arange(1, 6)
+    waves = torch.cos(torch.pi * order[:, None] * (torch.arange(BANDS) + 0.5) / BANDS)
+    curve = torch.randn(count, 5) * 0.54 / order.sqrt() @ waves + 0.7 * torch.randn(count, 1)
+    change = torch.stack([curve, curve + 0.5 * torch.randn(count, 1)], 1) * (torch.rand(count, 1, 1) < odds)
+    step = change.flatten(1).repeat(1, STACK) @ codec.encoder
+    return z + step[..., None], recorded + change[..., None]
+
+
+def parts(x: Tensor) -> list[Tensor]:
+    """What is compared of log band powers ``(batch, 2, BANDS, hops)``: vectors, ``(batch, count, size)`` each."""
+    out: list[Tensor] = []
+
+    def cut(v: Tensor, bands: int, hops: int, weight: float = 1.0) -> None:
+        """Into pieces of so many bands and hops."""
+        bands = min(bands, v.shape[2])
+        v = v[:, :, : v.shape[2] // bands * bands, : v.shape[3] // hops * hops]
+        v = (
+            v.unflatten(3, (-1, hops)).unflatten(2, (-1, bands)).transpose(3, 4)
+        )  # (batch, 2, rows, columns, bands, hops)
+        out.append(v.flatten(4).flatten(1, 3) * (weight / (bands * hops) ** 0.5))
+
+    def root(v: Tensor, bands: int, hops: int, floor: float = 1e-3) -> Tensor:
+        return (functional.avg_pool2d(v, (bands, hops)) + floor).sqrt()
+
+    for piece in ((4, 4), (1, 16), (16, 1), (2, 32), (8, 8), (BANDS, 2)):
+        cut(x, *piece)
+    wide = functional.avg_pool2d(x, (6, 1))
+    for piece in ((1, 16), (16, 2), (4, 4)):
+        cut(wide, *piece, 1.5)
+    slow = functional.avg_pool2d(x, (1, 16))  # how what is steady stands out
+    for piece in ((8, 1), (1, 8), (24, 1)):
+        cut(slow, *piece, 1.5)
+    steps = root((x[..., 1:] - x[..., :-1]).square(), 3, 16)
+    cut(steps, 4, 2, 1.5)
+    cut(steps, 1, 8, 1.5)
+    fast = x - functional.avg_pool2d(x, (1, 17), 1, (0, 8), count_include_pad=False)
+    moves = root(fast.square(), 3, 32)
+    cut(moves, 4, 1, 1.5)
+    cut(moves, 1, 4, 1.5)
+    cut((functional.avg_pool2d(functional.relu(fast).pow(3), (3, 32)) + 1e-3).pow(1 / 3), 4, 1)  # by rare peaks
+    cut(root(fast.mean(2, keepdim=True).square(), 1, 32, 1e-4), 1, 4, 2.0)  # all bands together
+    cut(root((x[:, :, 1:] - x[:, :, :-1]).square(), 5, 16), 4, 2)
+    for lag in (1, 2, 4, 8):  # how long what moves stays
+        product = functional.avg_pool2d(fast[..., lag:] * fast[..., :-lag], (4, 64))
+        cut(product.sign() * (product.abs() + 1e-2).sqrt(), 1, 2)
+    cut((functional.avg_pool2d(x.clamp_max(30).exp(), (3, 16)) + 1e-12).log(), 4, 2, 1.5)
+    return out
+
+
+def score(one: Tensor, two: Tensor, recorded: Tensor) -> Tensor:
+    """The energy score of two draws, log band powers ``(batch, 2, BANDS, hops)`` all of them."""
+
+    def apart(a: list[Tensor], b: list[Tensor]) -> Tensor:
+        each = [(x - y).square().sum(-1).add(1e-6).sqrt().mean() for x, y in zip(a, b, strict=True)]
+        return torch.stack(each).sum()
+
+    a, b, y = parts(one), parts(two), parts(recorded)
+    return apart(a, y) + apart(b, y) - apart(a, b)
+
+
+def _missed(
+    codec: AmbienceCodec, noise: Noise, z: Tensor, recorded: Tensor, draw: torch.Generator | None = None
+) -> Tensor:
+    """The score of what is drawn for latents, where it is heard."""
+    batch, hops = len(z), recorded.shape[3]
+    bands = codec.envelope(z)
+    drawn = torch.randn(2 * batch, hops, DRAWN, generator=draw)
+    with torch.autocast("cpu", torch.bfloat16, enabled=native_bfloat16()):
+        fine = codec.detail(bands.repeat(2, 1, 1), z.repeat(2, 1, 1), drawn, noise(2 * batch, hops, draw))
+    floor = bands.unflatten(1, (2, BANDS)).amax((1, 2), keepdim=True) - UNHEARD
+
+    def heard(x: Tensor) -> Tensor:
+        return (floor + functional.softplus((x - floor).clamp(-30, 30)))[..., EDGE:-EDGE]
+
+    one, two = (heard(x.transpose(2, 3)) for x in fine.float().chunk(2))
+    return score(one, two, heard(recorded))
+
+
+def train(work: pathlib.Path, settings: dict[str, Any], *, threads: int = 1, seconds: float | None = None) -> None:
+    """Trains, or goes on training; writes ``codec.pt`` (with the running mean of the weights) and ``codec.jsonl``."""
     torch.set_num_threads(threads)
     s = settings
-    codec = AmbienceCodec(latent_dim=s["latent_dim"], hidden=s["hidden"])
+    torch.manual_seed(0)
+    codec = AmbienceCodec(latent_dim=s["latent_dim"], hidden=s["hidden"]).requires_grad_(False)
     linear(codec, work)
-    checkpoint = work / "codec.pt"
-    optimiser = torch.optim.AdamW(codec.refiner.parameters(), lr=s["learning_rate"], weight_decay=0.0)
-    step, best = 0, float("inf")
-    if checkpoint.exists():
-        saved = torch.load(checkpoint, weights_only=False)
-        codec.refiner.load_state_dict(saved["now"])
-        if "optimiser" in saved:
-            optimiser.load_state_dict(saved["optimiser"])
-        step, best = saved["step"], saved["best_loss"]
-        best_state = saved["best"]
-    else:
-        best_state = {k: v.clone() for k, v in codec.refiner.state_dict().items()}
-    smooth = copy.deepcopy(codec)  # the running mean of the weights is what is judged and kept
-    sounds = Sounds(work, root, seed=step)
-    check = sounds.validation(s["segment"])
-    torch.manual_seed(step)
-    began, running, log = time.monotonic(), [], (work / "codec.jsonl").open("a")
-    while step < s["steps"] and (seconds is None or time.monotonic() - began < seconds):
-        if step % s["save_every"] == 0:
-            held = _held(smooth, check)
-            if held < best:
-                best = held
-                best_state = {k: v.clone() for k, v in smooth.refiner.state_dict().items()}
-            row = {
-                "step": step,
-                "loss": round(float(np.mean(running or [0])), 4),
-                "held": round(held, 4),
-                "best": round(best, 4),
-                "seconds": round(time.monotonic() - began),
-            }
-            running = []
-            print(json.dumps(row), file=log, flush=True)
-            print(row, flush=True)
-            torch.save(
-                {
-                    "now": codec.refiner.state_dict(),
-                    "best": best_state,
-                    "best_loss": best,
-                    "optimiser": optimiser.state_dict(),
-                    "step": step,
-                    "settings": s,
-                },
-                checkpoint,
-            )
-        for group in optimiser.param_groups:
-            group["lr"] = s["learning_rate"] * (0.55 + 0.45 * math.cos(math.pi * step / s["steps"]))
-        x = sounds.batch(s["batch"], s["segment"])
-        with torch.no_grad():
-            z = codec.encode(x).latents
-        loss = distance(codec.synthesise(z, torch.randn_like(x), flicker(len(x), s["segment"])), x, FRAME)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(codec.refiner.parameters(), 0.5)
-        optimiser.step()
-        with torch.no_grad():
-            torch._foreach_lerp_(list(smooth.refiner.parameters()), list(codec.refiner.parameters()), 1 - s["ema"])
-        step += 1
-        running.append(float(loss.detach()))
-
-
-def flicker(batch: int, latents: int, generator: torch.Generator | None = None) -> Tensor:
-    """Random flicker as :func:`ambient.generate.codec.position_flicker` gives it."""
-    white = torch.randn(batch, len(SPEEDS), 1 + GROUPS, latents * STACK * SLOTS, generator=generator)
-    return smooth_flicker(white)
-
-
-@torch.no_grad()
-def _held(codec: AmbienceCodec, x: Tensor) -> float:
-    z = codec.encode(x).latents
-    seeded = torch.Generator().manual_seed(1)
-    noise = torch.randn(x.shape, generator=seeded)
-    moving = flicker(len(x), z.shape[2], seeded)
-    return float(
-        np.mean(
-            [
-                float(
-                    distance(codec.synthesise(z[i : i + 6], noise[i : i + 6], moving[i : i + 6]), x[i : i + 6], FRAME)
-                )
-                for i in range(0, len(x), 6)
-            ]
-        )
+    stretches = Stretches(work, codec, s["procedural"])
+    noise = Noise(codec)
+    codec.detail.requires_grad_(True)
+    codec.detail.usual.copy_(noise.usual)
+    optimiser = torch.optim.AdamW(
+        codec.detail.parameters(), lr=s["learning_rate"], betas=(0.9, 0.99), weight_decay=1e-3
     )
+
+    @torch.no_grad()
+    def row(scores: np.ndarray) -> dict[str, float]:
+        rng, draw, now = np.random.default_rng(5), torch.Generator().manual_seed(5), codec.detail
+        codec.detail = run.ema
+        try:
+            batches = [stretches.batch("held", s["batch"], s["segment"], rng) for _ in range(CHECKED)]
+            held = float(np.mean([float(_missed(codec, noise, *each, draw)) for each in batches]))
+        finally:
+            codec.detail = now
+        return {"loss": scores.mean(), "held": held}
+
+    run = Training(work, "codec", codec.detail, [optimiser], s, seconds=seconds, row=row)
+    print(f"codec: from step {run.step}", flush=True)
+    rng = np.random.default_rng(100 + run.step)
+    torch.manual_seed(100 + run.step)
+    for _ in run:
+        z, recorded = stretches.batch("train", s["batch"], s["segment"], rng)
+        z, recorded = coloured(codec, z, recorded, s["coloured"])
+        loss = _missed(codec, noise, z, recorded)
+        run.learn(loss, [float(loss.detach())])

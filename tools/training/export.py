@@ -45,18 +45,18 @@ def export(work: pathlib.Path, out: pathlib.Path, settings: dict[str, Any]) -> i
             steps = few["settings"]["steps"]
             about |= {"steps": steps, "min_steps": min(steps, about["min_steps"]), "guidance": 1.0}
             about[counted] = few["step"]
-    refined = torch.load(work / "codec.pt", weights_only=False, map_location="cpu")
+    detail = torch.load(work / "codec.pt", weights_only=False, map_location="cpu")
     tonal = {}
     if (work / "tones.pt").exists():
         tonal = torch.load(work / "tones.pt", weights_only=False, map_location="cpu")["best"]
     codec = AmbienceCodec(
-        latent_dim=refined["settings"]["latent_dim"],
-        hidden=refined["settings"]["hidden"],
+        latent_dim=detail["settings"]["latent_dim"],
+        hidden=detail["settings"]["hidden"],
         tones=bool(tonal),
         calls=bool(tonal) and knows_calls(tonal),
     )
     linear(codec, work)
-    codec.refiner.load_state_dict(refined["best"])
+    codec.detail.load_state_dict(detail["ema"])
     if codec.tonal is not None:
         codec.tonal.load_state_dict(tonal)
     usual = usual_latents(work, trained["settings"], clips)

@@ -20,14 +20,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.signal import resample_poly
 from torch import Tensor
 from torch.nn import functional
 
 from ambient.generate.bands import BANDS, HOP, RATE, STACK, WINDOW, band_centres, band_widths
 from ambient.generate.calls import REACH
-from ambient.generate.codec import AmbienceCodec
+from ambient.generate.codec import FRAME, AmbienceCodec
 from ambient.generate.tones import DRAWN, REST, ROWS, Tones
-from tools.training.codec import Sounds, linear
+from tools.training.codec import linear
+from tools.training.features import sound_of
 
 __all__ = ["Lessons", "call_goals", "goals", "knows_calls", "lessons", "loss_of", "missed", "train"]
 
@@ -47,6 +49,65 @@ LOWEST = 500.0
 """Hz below which nothing calls: partials would lie within :data:`AROUND`."""
 PASSAGE = 5
 """Steps of 20 ms over which a drawn track is compared with the recorded one."""
+
+
+class Sounds:
+    """Stretches of the recordings themselves, balanced by label."""
+
+    def __init__(self, work: pathlib.Path, root: pathlib.Path, seed: int, minutes: float = 70.0) -> None:
+        self.rng = np.random.default_rng(seed)
+        entries = json.loads((work / "index.json").read_text())
+        labels: dict[str, list[tuple[np.ndarray, bool]]] = {}
+        share = minutes * 60 / sum(min(e["hops"] / 200, 40) for e in entries)
+        for number, e in enumerate(entries):
+            if number % 50 == 0:
+                print(f"{number + 1}/{len(entries)} {e['file']}", flush=True)
+            most = int(min(e["hops"] / 200, 40) * min(1.0, share)) * RATE
+            most = min(most, (e["hops"] - e["held_hops"]) * HOP)
+            x = sound_of(e, root)[: most // FRAME * FRAME]
+            if len(x) >= 24 * FRAME:
+                labels.setdefault(e["label"], []).append(
+                    ((x * 32767 / 4).clip(-32767, 32767).astype(np.int16), e["split"] == "held")
+                )
+        self.train = {k: [x for x, held in v if not held] for k, v in labels.items()}
+        self.held = [x for v in labels.values() for x, held in v if held]
+        if not self.held:  # a handful of recordings: judged by what is trained on
+            self.held = [x for v in self.train.values() for x in v]
+        self.labels = [k for k, v in self.train.items() if v]
+
+    def batch(self, count: int, latents: int) -> Tensor:
+        """Float32 ``(count, 2, latents * FRAME)``."""
+        out = []
+        for _ in range(count):
+            options = self.train[self.labels[int(self.rng.integers(len(self.labels)))]]
+            out.append(self._cut(options[int(self.rng.integers(len(options)))], latents, self.rng))
+        return torch.from_numpy(np.stack(out))
+
+    def cuts(self, latents: int) -> Iterator[Tensor]:
+        """Stretches ``(1, 2, latents * FRAME)`` without end, every recording as often as any other, two in three of
+        them slower and lower or faster and higher by a fourth."""
+        options = [x for label in self.labels for x in self.train[label]]
+        while True:
+            x = options[int(self.rng.integers(len(options)))]
+            up, down = ((1, 1), (5, 4), (4, 5))[int(self.rng.integers(3))]
+            wide = -(-latents * down // up)
+            if len(x) < wide * FRAME:
+                up, down, wide = 1, 1, latents
+            cut = self._cut(x, wide, self.rng)
+            if up != down:
+                cut = resample_poly(cut, up, down, axis=1).astype(np.float32)[:, : latents * FRAME]
+            yield torch.from_numpy(np.ascontiguousarray(cut)[None])
+
+    def validation(self, latents: int, each: int = 1) -> Tensor:
+        """The same held-out stretches every time, so many of each recording."""
+        rng = np.random.default_rng(0)
+        return torch.from_numpy(np.stack([self._cut(x, latents, rng) for x in self.held[:24] for _ in range(each)]))
+
+    @staticmethod
+    def _cut(x: np.ndarray, latents: int, rng: np.random.Generator) -> np.ndarray:
+        at = int(rng.integers(0, len(x) - latents * FRAME + 1))
+        gain = np.float32(10 ** rng.uniform(-0.4, 0.4))
+        return x[at : at + latents * FRAME].T.astype(np.float32) * (4 / 32767) * gain
 
 
 def goals(mid_side: Tensor, filters: Tensor) -> tuple[Tensor, Tensor]:
