@@ -88,6 +88,11 @@ def _load(kind: type[_Model], folder: pathlib.Path, device: str) -> _Model:
         config = json.loads((folder / "config.json").read_text("utf-8"))
         model: _Model = kind.from_config(config)  # type: ignore[attr-defined]  # of diffusers' ConfigMixin
         weights = load_file(path)
+        if isinstance(model, AmbienceCodec) and "detail.into.weight" not in weights:
+            raise BackendError(
+                f"{path} is of an earlier version, whose decoder is no more: prepare its working folder anew with "
+                "`tools/train prepare … --from MODEL`, run `tools/train codec` and export it again"
+            )
         model.load_state_dict(weights)
     except FileNotFoundError as error:
         raise BackendError(f"{error.filename or path} is missing: the model is incomplete, install it again") from error

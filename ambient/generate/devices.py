@@ -19,7 +19,7 @@ class Device:
 
     torch_device: torch.device
     dtype: torch.dtype
-    """Of the denoiser."""
+    """Of the denoiser, and of the networks in the bundled model's decoder."""
     why: str = ""
 
     def __str__(self) -> str:

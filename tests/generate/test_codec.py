@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import pathlib
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 
+from ambient.errors import BackendError
 from ambient.generate.bands import BANDS, HOP, STACK, analyse
-from ambient.generate.bundled import _load
+from ambient.generate.bundled import WEIGHTS, _load
 from ambient.generate.catalogue import MODELS
 from ambient.generate.codec import EDGE_LATENTS, FRAME, SPAN, AmbienceCodec, position_detail, position_noise, steadied
 from ambient.generate.detail import DRAWN
@@ -86,15 +89,21 @@ def test_silence_is_not_raised_to_noise(codec: AmbienceCodec) -> None:
 
 @torch.inference_mode()
 def test_a_hastened_codec_sounds_alike_and_its_decodes_coincide(codec: AmbienceCodec) -> None:
+    """In bfloat16, which is what plays where processors have it: noise, a bell that rings, and clicks."""
     quick = _load(AmbienceCodec, MODELS / "bundled" / "codec", "cpu")
     quick.hastened(torch.bfloat16)
-    z = codec.encode(noise(30)).latents
+    x = noise(30)
+    t = torch.arange(x.shape[-1]) / 48_000
+    x[..., : 15 * FRAME] += 0.1 * torch.sin(2 * torch.pi * 1255 * t[: 15 * FRAME]) * torch.exp(-t[: 15 * FRAME])
+    x[..., :: 3 * FRAME + 77] += 1.0
+    z = codec.encode(x).latents
     one, other = (c.decode(z, [0], [9]).sample for c in (quick, codec))
-    assert float((one - other).square().mean() / other.square().mean()) < 0.01
+    bands = [analyse(s[0].mean(0), codec.filters) for s in (one, other)]
+    assert float((bands[0] - bands[1]).abs().mean()) < 0.3
     later = quick.decode(z[..., 10:], [10 * FRAME], [9]).sample
     edge = EDGE_LATENTS * FRAME
-    off = (later - one[..., 10 * FRAME :])[..., edge:-edge].square().mean() / one.square().mean()
-    assert float(off) < 1e-4
+    off = (later - one[..., 10 * FRAME :])[..., edge:-edge].abs().max() / one.abs().max()
+    assert float(off) < 1e-3
 
 
 @torch.inference_mode()
@@ -164,6 +173,14 @@ def test_steady_noise_does_not_flicker_twice(codec: AmbienceCodec) -> None:
         assert float(codec.encode(x).latents.var(2).sum()) > 2 * float(z.var(2).sum())
     finally:
         codec.register_to_config(chance=CHANCE)
+
+
+def test_a_model_with_the_decoder_of_before_says_what_to_do(tmp_path: pathlib.Path) -> None:
+    weights = load_file(MODELS / "bundled" / "codec" / WEIGHTS)
+    save_file({k.replace("detail.", "refiner."): v for k, v in weights.items()}, tmp_path / WEIGHTS)
+    (tmp_path / "config.json").write_text('{"hidden": 160, "refined": true}')
+    with pytest.raises(BackendError, match=r"earlier version.*tools/train codec"):
+        _load(AmbienceCodec, tmp_path, "cpu")
 
 
 @given(st.integers(0, 10_000), st.integers(1, 80), st.floats(0, 2))

@@ -88,6 +88,10 @@ def test_all_stages_and_the_model_they_make(tmp_path: pathlib.Path, capsys: pyte
     saved = torch.load(work / "codec.pt", weights_only=False)
     torch.save(saved | {"step": 49}, work / "codec.pt")
     assert "'step': 50, 'loss'" in train(capsys, *bands)  # goes on where it stopped
+    row = json.loads((work / "codec.jsonl").read_text().splitlines()[-1])
+    assert np.isfinite(row["loss"]) and np.isfinite(row["held"])
+    with pytest.raises(SystemExit, match="another size"):
+        train(capsys, *bands, "--set", "hidden=16")
     small = ["latent_dim=16", "lessons=3", "held_each=1", "batch=1", "steps=2"]
     tones = ["tones", work, tmp_path, *(x for s in small for x in ("--set", s))]
     train(capsys, *tones)
@@ -158,6 +162,10 @@ def test_all_stages_and_the_model_they_make(tmp_path: pathlib.Path, capsys: pyte
     assert all(torch.allclose(weights[k], v.half().float()) for k, v in last.items())
     about = json.loads((tmp_path / "model" / "codec" / "config.json").read_text())
     assert about["tones"] and about["calls"]
+    decoder = load_half(tmp_path / "model" / "codec" / WEIGHTS)
+    drawn = torch.load(work / "codec.pt", weights_only=False)["ema"]
+    assert all(torch.allclose(decoder[f"detail.{k}"], v.half().float()) for k, v in drawn.items())
+    assert bool(drawn["usual"].any())
     backend = BundledBackend(str(tmp_path / "model"), threads=1)
     tail = Tail(np.zeros((16, 3), np.float16))
     request = ClipRequest(ClipKey("a", 0), 0, 12, 0, 1, 1, PromptMix.of("rain"), 2, 2.0, tail)
@@ -172,6 +180,8 @@ def test_all_stages_and_the_model_they_make(tmp_path: pathlib.Path, capsys: pyte
     out = train(capsys, "prepare", manifest, "--work", more, "--from", tmp_path / "model", *settings)
     assert "goes on from" in out and "prepare: 3 sounds" in out
     np.testing.assert_allclose(np.load(more / "linear.npz")["mean"], np.load(work / "linear.npz")["mean"], atol=0.01)
+    bands[1] = more
+    assert "codec: from step 0" in train(capsys, *bands)
     diffusion[1] = more
     assert f"from step {card['ambient']['trained_steps']}" in train(capsys, *diffusion)
     with pytest.raises(SystemExit, match="no model to go on from"):

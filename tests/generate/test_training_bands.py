@@ -92,7 +92,7 @@ def test_an_untrained_network_leaves_noise_as_it_is() -> None:
 
 @torch.inference_mode()
 def test_what_is_drawn_reaches_no_farther_than_it_should() -> None:
-    """Other noise 24 hops away changes nothing here, nor do other latents two frames away."""
+    """Other noise more than 20 hops away changes nothing here, nor do other latents."""
     torch.manual_seed(2)
     net = Detail(8, hidden=16)
     for parameter in net.parameters():
@@ -102,8 +102,8 @@ def test_what_is_drawn_reaches_no_farther_than_it_should() -> None:
     before = net(bands, z, drawn, white)
     far, other = drawn.clone(), white.clone()
     far[:, 72:], other[:, :, 72:] = torch.randn(1, 24, DRAWN), torch.randn(1, 2, 24, BANDS)
-    assert torch.allclose(net(bands, z, far, other)[:, :, :48], before[:, :, :48], atol=1e-5)
+    assert torch.allclose(net(bands, z, far, other)[:, :, :52], before[:, :, :52], atol=1e-5)
     assert not torch.allclose(net(bands, z, far, other)[:, :, 60:], before[:, :, 60:], atol=1e-2)
     away = z.clone()
     away[..., 5] += 1
-    assert torch.allclose(net(bands, away, drawn, white)[:, :, :56], before[:, :, :56], atol=1e-5)
+    assert torch.allclose(net(bands, away, drawn, white)[:, :, :60], before[:, :, :60], atol=1e-5)

@@ -37,8 +37,12 @@ def adopt(model: pathlib.Path, work: pathlib.Path, settings: dict[str, Any]) -> 
     linear = {"mean": codec["mean"].numpy(), "encode": codec["encoder"].numpy(), "decode": codec["decoder"].numpy()}
     np.savez(work / "linear.npz", **linear, chance=chance_of(linear))
     detail = {k.removeprefix("detail."): v for k, v in codec.items() if k.startswith("detail.")}
-    sizes = {k: about["codec"][k] for k in ("latent_dim", "hidden")}
-    torch.save({"model": detail, "ema": detail, "step": 0, "seconds": 0.0, "settings": sizes}, work / "codec.pt")
+    (work / "codec.pt").unlink(missing_ok=True)
+    if detail:
+        sizes = {k: about["codec"][k] for k in ("latent_dim", "hidden")}
+        torch.save({"model": detail, "ema": detail, "step": 0, "seconds": 0.0, "settings": sizes}, work / "codec.pt")
+    else:
+        print(f"the decoder of {model} is of an earlier version: run `tools/train codec {work}` before export")
     tonal = {k.removeprefix("tonal."): v for k, v in codec.items() if k.startswith("tonal.")}
     if tonal:
         state = {"now": tonal, "best": tonal, "best_loss": float("inf"), "step": 0}

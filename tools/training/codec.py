@@ -25,12 +25,14 @@ from ambient.generate.devices import native_bfloat16
 from tools.training.features import save_linear
 from tools.training.loop import Training
 
-__all__ = ["Stretches", "coloured", "linear", "parts", "score", "train"]
+__all__ = ["Stretches", "coloured", "linear", "parts", "score", "train", "trained_detail"]
 
 UNHEARD = 11.5
 """Natural logarithms of power, 50 dB, below the loudest band of a moment from which bands count less and less."""
 EDGE = 24
 """Hops at both ends of a stretch that are not compared: they lack a part of what they are drawn by."""
+SHORTEST = 12
+"""Latent frames of a stretch, at least: of fewer there is too little to compare."""
 CHECKED = 3
 """Batches of held-out stretches by which progress is told."""
 
@@ -95,7 +97,10 @@ class Stretches:
             if labels:
                 break
         else:
-            raise SystemExit(f"no recording is as long as {frames} latent frames ({frames * 0.08:.1f} s): set segment")
+            raise SystemExit(
+                f"no recording is as long as {frames} latent frames ({frames * 0.08:.1f} s): --set segment=FEWER, "
+                f"at least {SHORTEST}"
+            )
         latents, bands = [], []
         for _ in range(count):
             options = long[labels[int(rng.integers(len(labels)))]]
@@ -109,8 +114,8 @@ class Stretches:
 
 
 def coloured(codec: AmbienceCodec, z: Tensor, recorded: Tensor, odds: float) -> tuple[Tensor, Tensor]:
-    """Latents and bands of stretches, most of them louder or softer, in another colour, and wider or narrower: exactly,
-    for latents are linear in the logarithms of powers."""
+    """Latents and bands of stretches, ``odds`` of them louder or softer, in another colour, and wider or narrower:
+    latents are linear in the logarithms of powers, and such curves lie in their directions."""
     count = len(z)
     order = torch.arange(1, 6)
     waves = torch.cos(torch.pi * order[:, None] * (torch.arange(BANDS) + 0.5) / BANDS)
@@ -190,10 +195,27 @@ def _missed(
     return score(one, two, heard(recorded))
 
 
+def trained_detail(work: pathlib.Path) -> dict[str, Any]:
+    """What this stage wrote in a working folder, or nothing. Raises SystemExit for what an earlier version wrote."""
+    path = work / "codec.pt"
+    found: dict[str, Any] = torch.load(path, weights_only=False, map_location="cpu") if path.exists() else {}
+    if found and "ema" not in found:
+        raise SystemExit(
+            f"{path} is of an earlier version, whose decoder is no more: remove it and train the stage anew"
+        )
+    return found
+
+
 def train(work: pathlib.Path, settings: dict[str, Any], *, threads: int = 1, seconds: float | None = None) -> None:
     """Trains, or goes on training; writes ``codec.pt`` (with the running mean of the weights) and ``codec.jsonl``."""
     torch.set_num_threads(threads)
     s = settings
+    if s["segment"] < SHORTEST:
+        raise SystemExit(f"segment: {SHORTEST} latent frames or more are compared, not {s['segment']}")
+    before = trained_detail(work)
+    if before and any(before["settings"][k] != s[k] for k in ("latent_dim", "hidden")):
+        sizes = " ".join(f"--set {k}={before['settings'][k]}" for k in ("latent_dim", "hidden"))
+        raise SystemExit(f"{work / 'codec.pt'} is of another size: go on with {sizes}, or remove it")
     torch.manual_seed(0)
     codec = AmbienceCodec(latent_dim=s["latent_dim"], hidden=s["hidden"]).requires_grad_(False)
     linear(codec, work)

@@ -20,7 +20,7 @@ from ambient.generate.prompt import Known, PromptEncoder
 from ambient.messages import ClipKey, ClipRequest, PromptMix
 from tools.training.adopt import OwnEncoder, load_half, read_encoder
 from tools.training.captions import PHRASES, PLACES
-from tools.training.codec import linear
+from tools.training.codec import linear, trained_detail
 from tools.training.diffusion import TEXT_DIM, Kind, Sampler, build
 from tools.training.texture import GroupSampler
 from tools.training.tones import knows_calls
@@ -45,7 +45,9 @@ def export(work: pathlib.Path, out: pathlib.Path, settings: dict[str, Any]) -> i
             steps = few["settings"]["steps"]
             about |= {"steps": steps, "min_steps": min(steps, about["min_steps"]), "guidance": 1.0}
             about[counted] = few["step"]
-    detail = torch.load(work / "codec.pt", weights_only=False, map_location="cpu")
+    detail = trained_detail(work)
+    if not detail:
+        raise SystemExit(f"{work} has no trained decoder: run `tools/train codec {work}` first")
     tonal = {}
     if (work / "tones.pt").exists():
         tonal = torch.load(work / "tones.pt", weights_only=False, map_location="cpu")["best"]
