@@ -101,9 +101,9 @@ def test_a_hastened_codec_sounds_alike_and_its_decodes_coincide(codec: AmbienceC
     bands = [analyse(s[0].mean(0), codec.filters) for s in (one, other)]
     assert float((bands[0] - bands[1]).abs().mean()) < 0.3
     later = quick.decode(z[..., 10:], [10 * FRAME], [9]).sample
-    edge = EDGE_LATENTS * FRAME
-    off = (later - one[..., 10 * FRAME :])[..., edge:-edge].abs().max() / one.abs().max()
-    assert float(off) < 1e-3
+    edge, second = EDGE_LATENTS * FRAME, 13 * FRAME  # until then what calls where a clip begins may differ
+    off = (later - one[..., 10 * FRAME :]).abs() / one.abs().max()
+    assert float(off[..., second:-edge].max()) < 1e-3 and float(off[..., edge:second].max()) < 0.05
 
 
 @torch.inference_mode()
