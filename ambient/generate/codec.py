@@ -66,6 +66,9 @@ MOST = (-12.0, 8.0)
 STEEP, LIKELY, RINGS = 2.0, 1.0, 0.5
 """What probably calls, or rings, does so wholly, and what hardly does not at all: a whistle with half of its power in
 noise is a breath, and a hum with a tenth of it rumbles."""
+ABOVE, HIGHEST = 4.0, 2.0
+"""Natural logarithms by which drawn power exceeds the highest smooth power within 80 ms and three bands at most, and
+that it exceeds nowhere else: of recordings one value in 60,000, and one in 100,000, does."""
 NARROW = -5.9
 """Logarithm of power of side over mid, −26 dB, from which side fades out: the least that is encoded is −30 dB."""
 CALM = 9
@@ -307,7 +310,7 @@ class AmbienceCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers
         bands = self.envelope(latents)
         white = self._seen(noise.flatten(0, 1)).view(batch, 2, -1, BANDS)
         narrowed = self._narrowed(bands)
-        power = self.detail(bands, latents, drawn, white).transpose(2, 3) - narrowed
+        power = _bounded(self.detail(bands, latents, drawn, white).transpose(2, 3), bands) - narrowed
         rings, calls = None, torch.zeros(())
         if self.tonal is not None and phases is not None:
             found = self.tonal(bands, latents, _drawn(noise))
@@ -406,6 +409,14 @@ class AmbienceCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers
         for bins, bands in BLOCKS:
             has[..., bands] += power[..., bins] @ self.densities[bins, bands]
         return has.add_(1e-12).log_()
+
+
+def _bounded(power: Tensor, bands: Tensor) -> Tensor:
+    """Log band powers as drawn, ``(batch, 2, BANDS, hops)``, no farther above the smooth ones ``(batch, 2 * BANDS,
+    hops)`` near them than recordings are, and no louder than these are: of latents unlike any recording's, what is
+    drawn may be anything."""
+    near = functional.max_pool2d(bands.view_as(power), (7, 2 * STACK + 1), 1, (3, STACK))
+    return torch.minimum(power, torch.minimum(near + ABOVE, near.clamp_min(HIGHEST)))
 
 
 def _drawn(noise: Tensor) -> Tensor:

@@ -81,6 +81,18 @@ def test_sound_is_brought_to_the_powers_that_it_should_have(seed: int, depth: fl
     assert off[2] < 0.3 + 0.4 * depth and off[2] < 0.9 * off[0]
 
 
+@given(st.integers(0, 10_000), st.floats(0.5, 3.0))
+@settings(max_examples=10, deadline=None)
+@torch.inference_mode()
+def test_latents_like_no_recording_make_no_bang(codec: AmbienceCodec, seed: int, wild: float) -> None:
+    """No more than 15 dB above what such bands should sound like, however far from recordings the latents lie."""
+    z = codec.encode(noise(12)).latents
+    z = z + wild * torch.randn(z.shape, generator=torch.Generator().manual_seed(seed)) * z.std()
+    sound = codec.decode(z, [0], [seed]).sample
+    loudest = codec.log_peaks(z).max() + 2 * np.log(2) + 1  # of left and right, and of what is between bands
+    assert 10 * float(sound.square().unfold(2, HOP, HOP).mean(3).max().log10()) < 4.343 * float(loudest) + 15
+
+
 @torch.inference_mode()
 def test_silence_is_not_raised_to_noise(codec: AmbienceCodec) -> None:
     silence = torch.full((1, 2, 20 * FRAME), 1e-7)
