@@ -68,7 +68,7 @@ STEEP, LIKELY, RINGS = 2.0, 1.0, 0.5
 noise is a breath, and a hum with a tenth of it rumbles."""
 ABOVE, HIGHEST = 4.0, 2.0
 """Natural logarithms by which drawn power exceeds the highest smooth power within 80 ms and three bands at most, and
-that it exceeds nowhere else: of recordings one value in 60,000, and one in 100,000, does."""
+that it exceeds nowhere else: of recordings fewer than one value in 20,000 and in 100,000 do."""
 NARROW = -5.9
 """Logarithm of power of side over mid, −26 dB, from which side fades out: the least that is encoded is −30 dB."""
 CALM = 9
