@@ -133,9 +133,8 @@ def parts(x: Tensor) -> list[Tensor]:
         """Into pieces of so many bands and hops."""
         bands = min(bands, v.shape[2])
         v = v[:, :, : v.shape[2] // bands * bands, : v.shape[3] // hops * hops]
-        v = (
-            v.unflatten(3, (-1, hops)).unflatten(2, (-1, bands)).transpose(3, 4)
-        )  # (batch, 2, rows, columns, bands, hops)
+        # (batch, 2, rows, columns, bands, hops)
+        v = v.unflatten(3, (-1, hops)).unflatten(2, (-1, bands)).transpose(3, 4)
         out.append(v.flatten(4).flatten(1, 3) * (weight / (bands * hops) ** 0.5))
 
     def root(v: Tensor, bands: int, hops: int, floor: float = 1e-3) -> Tensor:
