@@ -41,7 +41,7 @@ from ambient.generate.bands import BANDS, HOP, RATE, STACK, WINDOW, analyse, ban
 from ambient.generate.calls import sung
 from ambient.generate.detail import DRAWN, Detail
 from ambient.generate.tones import REST, ROWS, SURE, Rings, Tones, position_phases, ringing, tone_lines
-from ambient.generate.transients import clicks_in, struck
+from ambient.generate.transients import clicks_in, grained, struck
 
 __all__ = [
     "EDGE_LATENTS",
@@ -321,8 +321,9 @@ class AmbienceCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers
             power = power + torch.log1p(-ring.clamp_max(0.999)).view_as(power)
         noisy, clicks = struck(power, clicks_in(bands[:, :BANDS]), noise, self.to_long)
         goals, channels = noisy.transpose(2, 3).contiguous(), []
+        noise, changed = grained(noise, noisy)
         for channel, passes in enumerate(PASSES):
-            sound, has, lines = noise[:, channel], white[:, channel], None
+            sound, has, lines = noise[:, channel], None if changed else white[:, channel], None
             for k in range(passes):
                 if k == passes - 1 and rings is not None and phases is not None:
                     offset = found.offset[:, channel].repeat_interleave(REST, -1)

@@ -4,19 +4,25 @@ A crackle, a tick, a drop on canvas begins at once and is over within millisecon
 long as a window, and never as sharp. Analysis shows a click as a bump as wide as its own window, in many bands at the
 same time, and steady noise shows none. So such bumps are taken out of the envelope, and where they lie a pulse of
 minimum phase that rings out in noise is put, with their spectrum and energy: sinusoids, transients and noise, after
-Verma and Meng (Computer Music Journal 24(2), 2000). Nothing here is learned.
+Verma and Meng (Computer Music Journal 24(2), 2000).
+
+A brook or a downpour has hundreds of small ones a second, of which latents tell none by itself, and bands that were
+drawn as recordings are distributed show some as bumps. There the noise itself, before it is brought to these bands,
+bursts for less than a millisecond. Nothing here is learned.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from ambient.generate.bands import BANDS, HOP, WINDOW, band_widths
+from ambient.generate.bands import BANDS, HOP, RATE, WINDOW, band_centres, band_widths
 
-__all__ = ["Clicks", "clicks_in", "struck"]
+__all__ = ["Clicks", "clicks_in", "grained", "struck"]
 
 SPAN = 5
 """Hops, 25 ms: what a click in the window reaches; what stands out for longer is none."""
@@ -35,6 +41,15 @@ LENGTH = 1536
 """Samples of a click: WINDOW and TAIL, and a size whose transform is quick."""
 LEAD = 16
 """Samples for what a delay by parts of a sample rings ahead."""
+GRAINS = ((24, 60, 2.7), (60, BANDS, 1.6))
+"""Bands from 1.2 to 5 and above 5 kHz, and by how many decibels the mean of their logarithms stands out where a grain
+begins: that of steady noise does at one hop in a thousand."""
+SURELY, STRENGTH, BURST = 1.5, 2.5, 16
+"""Decibels over which a bump comes to be a grain, how strong these are, and samples, a third of a millisecond, in which
+the power of a grain falls by a factor of e. Of 49 recordings the loudest thousandth of all milliseconds above 5 kHz,
+beside the 51 around each, came out 1.9 dB too low without grains, and 0.6 with these; 1 to 5 kHz, 1.0 and 0.5."""
+_LONG = 512
+"""Samples of a grain."""
 _HALF = SPAN // 2
 
 
@@ -112,7 +127,7 @@ def struck(power: Tensor, clicks: Clicks, noise: Tensor, to_bins: Tensor) -> tup
     inside = ((hop[:, None] + near >= 0) & (hop[:, None] + near < hops)).to(power)
     parts = (inside / count[item[:, None], hop[:, None] + near + _HALF])[:, None, None]
     excess = (found.exp() - ground.exp()).clamp_min(0) * parts
-    tail = torch.nn.functional.pad(noise, (0, TAIL))[item[:, None], :, hop[:, None] * HOP + torch.arange(TAIL).to(hop)]
+    tail = functional.pad(noise, (0, TAIL))[item[:, None], :, hop[:, None] * HOP + torch.arange(TAIL).to(hop)]
     pulses, begins = _pulses(excess, strength, hop, tail, to_bins)
     out = power.new_zeros(batch, 2, LEAD + noise.shape[2] + LENGTH + (SPAN + 1) * HOP)
     at = (begins + LEAD).clamp_min(0)[:, None] + torch.arange(pulses.shape[-1], device=power.device)
@@ -124,6 +139,43 @@ def struck(power: Tensor, clicks: Clicks, noise: Tensor, to_bins: Tensor) -> tup
     power = power.clone()
     power[rows, :, :, columns] = (found - less).permute(0, 3, 1, 2)[kept]
     return power, out[:, :, LEAD : LEAD + noise.shape[2]]
+
+
+def grained(noise: Tensor, power: Tensor) -> tuple[Tensor, bool]:
+    """White noise ``(batch, 2, samples)`` with bursts where bands that it is brought to, log powers ``(batch, 2, BANDS,
+    hops)`` of mid and side, stand out as much smaller than a window; and whether there are any."""
+    out, some = functional.pad(noise, (0, _LONG + 2 * HOP)), False
+    near, long = (torch.arange(n, device=noise.device) for n in (SPAN, _LONG))
+    fall = torch.exp(long / (-2 * BURST))
+    fall = fall / fall.square().sum().sqrt()
+    for (first, last, begins), passed in zip(GRAINS, _ranges().to(noise), strict=True):
+        wide = _held(power[:, 0, first:last].mean(1), SPAN - 1 + _HALF)
+        bump = wide[:, SPAN - 1 : 1 - SPAN] - _ground(wide)
+        beyond = bump[:, _HALF:-_HALF] * 4.343 - begins  # decibels
+        item, hop = ((beyond > 0) & (bump[:, _HALF:-_HALF] >= _extreme(bump, True))).nonzero(as_tuple=True)
+        if not len(item):
+            continue
+        some = True
+        excess = bump[item[:, None], hop[:, None] + near].exp() - 1
+        energy = STRENGTH * HOP * excess.sum(1) * (1 - torch.exp(-beyond[item, hop] / SURELY))
+        late = (excess * near).sum(1) / excess.sum(1) - _HALF
+        at = ((hop + late + 0.5) * HOP - BURST / 2).round().long().clamp_min(0)
+        # the noise around it, backwards, mid for side and side for mid
+        bursts = functional.pad(noise, (0, _LONG))[item[:, None], :, hop[:, None] * HOP + long].flip(1).transpose(1, 2)
+        bursts = torch.fft.rfft(bursts * fall * energy.sqrt()[:, None, None]) * passed
+        rows = (2 * item[:, None] + torch.arange(2).to(item))[..., None] * out.shape[-1] + (at[:, None] + long)[:, None]
+        out.view(-1).index_add_(0, rows.flatten(), torch.fft.irfft(bursts, n=_LONG).flatten())
+    return out[..., : noise.shape[2]], some
+
+
+@lru_cache(maxsize=1)
+def _ranges() -> Tensor:
+    """What lets the bands of each of GRAINS through, ``(GRAINS, _LONG // 2 + 1)``."""
+    hz = torch.arange(_LONG // 2 + 1) * RATE / _LONG
+    edges = torch.from_numpy((band_centres()[1:] + band_centres()[:-1]) / 2).float()
+    return torch.stack(
+        [((hz >= edges[first]) & ((hz < edges[last]) | (last == BANDS))).float() for first, last, _ in GRAINS]
+    )
 
 
 def _pulses(excess: Tensor, strength: Tensor, hop: Tensor, tail: Tensor, to_bins: Tensor) -> tuple[Tensor, Tensor]:

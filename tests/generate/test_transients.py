@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ambient.generate.bands import BANDS, HOP, WINDOW
+from ambient.generate.bands import BANDS, HOP, WINDOW, analyse
 from ambient.generate.bundled import _load
 from ambient.generate.catalogue import MODELS
 from ambient.generate.codec import EDGE_LATENTS, FRAME, AmbienceCodec
-from ambient.generate.transients import LOUDEST, clicks_in, struck
+from ambient.generate.transients import GRAINS, LOUDEST, clicks_in, grained, struck
 
 TO_BINS = AmbienceCodec(latent_dim=1, hidden=1).to_long
 
@@ -130,3 +130,32 @@ def test_clicks_come_back_at_their_time_and_as_peaked(codec: AmbienceCodec) -> N
         assert abs(int(around.argmax()) - 960) < 300  # 6 ms
     crest = [float(s.abs().max() / s.square().mean().sqrt()) for s in (x, y)]
     assert 0.5 < crest[1] / crest[0] < 2.5
+
+
+def test_noise_bursts_where_bands_stand_out_and_nowhere_else() -> None:
+    noise = torch.randn(2, 2, 80 * HOP, generator=torch.Generator().manual_seed(1))
+    power = torch.full((2, 2, BANDS, 80), -14.0)
+    first = GRAINS[1][0]
+    power[1, :, first:, 40] += 3.0  # of the second item, above 5 kHz only
+    power[1, :, first:, 39:42:2] += 1.8
+    sound, some = grained(noise, power)
+    change = sound - noise
+    assert some and not bool(change[0].any())
+    where = change[1].square().sum(0)
+    at = int((where.cumsum(0) < where.sum() / 2).sum())
+    assert abs(at - 40.5 * HOP) < HOP / 2
+    assert float(where[at - 48 : at + 48].sum() / where.sum()) > 0.9  # two milliseconds
+    spectrum = torch.fft.rfft(change[1, 0, at - 256 : at + 256]).abs().square()
+    assert float(spectrum[: 512 * 4_800 // 48_000].sum() / spectrum.sum()) < 0.01
+    assert float(change[1].square().sum()) > HOP  # as much as the noise of 2.5 ms, of mid and side
+
+
+@given(st.integers(0, 1000), st.floats(-20.0, 0.0))
+@settings(max_examples=20, deadline=None)
+def test_steady_noise_has_hardly_a_grain(codec: AmbienceCodec, seed: int, level: float) -> None:
+    noise = torch.randn(1, 2, 400 * HOP, generator=torch.Generator().manual_seed(seed))
+    power = analyse(noise, codec.filters).transpose(2, 3) + level
+    power[..., :4], power[..., -4:] = power[..., 4:8], power[..., -8:-4]  # windows that reach beyond the ends
+    sound, _ = grained(noise, power)
+    assert float((sound - noise).square().mean() / noise.square().mean()) < 0.02
+    assert torch.equal(grained(noise, torch.full_like(power, level))[0], noise)

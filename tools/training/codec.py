@@ -27,6 +27,8 @@ from tools.training.loop import Training
 
 __all__ = ["Stretches", "coloured", "linear", "parts", "score", "train", "trained_detail"]
 
+RANGES = ((4, 24), (24, 60), (60, BANDS))
+"""Bands below 1.2, between that and 5, and above 5 kHz, which move together where something clicks."""
 UNHEARD = 11.5
 """Natural logarithms of power, 50 dB, below the loudest band of a moment from which bands count less and less."""
 EDGE = 24
@@ -157,6 +159,13 @@ def parts(x: Tensor) -> list[Tensor]:
     cut(moves, 1, 4, 1.5)
     cut((functional.avg_pool2d(functional.relu(fast).pow(3), (3, 32)) + 1e-3).pow(1 / 3), 4, 1)  # by rare peaks
     cut(root(fast.mean(2, keepdim=True).square(), 1, 32, 1e-4), 1, 4, 2.0)  # all bands together
+    together = torch.stack([fast[:, :, first:last].mean(2) for first, last in RANGES], 2)
+    for piece in ((1, 12), (3, 4)):
+        cut(together, *piece, 2.0)
+    # what clicks stands out no longer than the window; as logarithms, for flutter of what is steady is heard
+    clicks = functional.relu(together[..., 2:-2] - 0.5 * (together[..., :-4] + together[..., 4:]))
+    for v, power in ((together.abs(), 2), (clicks, 2), (clicks, 4)):
+        cut((functional.avg_pool2d(v.pow(power), (1, 32)) + 1e-2**power).log() / power, 1, 2, 3.0)
     cut(root((x[:, :, 1:] - x[:, :, :-1]).square(), 5, 16), 4, 2)
     for lag in (1, 2, 4, 8):  # how long what moves stays
         product = functional.avg_pool2d(fast[..., lag:] * fast[..., :-lag], (4, 64))
