@@ -46,7 +46,7 @@ GRAINS = ((24, 60, 2.7), (60, BANDS, 1.6))
 begins: that of steady noise does at one hop in a thousand."""
 SURELY, STRENGTH, BURST = 1.5, 2.5, 16
 """Decibels over which a bump comes to be a grain, how strong these are, and samples, a third of a millisecond, in which
-the power of a grain falls by a factor of e. Of 49 recordings the loudest thousandth of all milliseconds above 5 kHz,
+the power of a grain falls by a factor of e. Of 45 recordings the loudest thousandth of all milliseconds above 5 kHz,
 beside the 51 around each, came out 1.9 dB too low without grains, and 0.6 with these; 1 to 5 kHz, 1.0 and 0.5."""
 _LONG = 512
 """Samples of a grain."""
