@@ -36,6 +36,7 @@ def missed(drawn: Callable[[int], torch.Tensor], recorded: Callable[[int], torch
         lambda i: noise(i, depth=1.4),
         lambda i: noise(i, stays=4),
         lambda i: noise(i, together=0.7),
+        lambda i: noise(i, together=0.1),  # the least flutter of all bands at once
         lambda i: noise(i) + 0.7,
         lambda i: noise(0),  # always the same
     ],
