@@ -321,14 +321,14 @@ class AmbienceCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers
             power = power + torch.log1p(-ring.clamp_max(0.999)).view_as(power)
         noisy, clicks = struck(power, clicks_in(bands[:, :BANDS]), noise, self.to_long)
         goals, channels = noisy.transpose(2, 3).contiguous(), []
-        noise, changed = grained(noise, noisy)
+        noise = grained(noise, noisy)
         for channel, passes in enumerate(PASSES):
-            sound, has, lines = noise[:, channel], None if changed else white[:, channel], None
+            sound, lines = noise[:, channel], None
             for k in range(passes):
                 if k == passes - 1 and rings is not None and phases is not None:
                     offset = found.offset[:, channel].repeat_interleave(REST, -1)
                     lines = tone_lines(rings[:, channel], offset, phases[:, channel])
-                sound = self._brought(sound, goals[:, channel], lines, has if k == 0 else None)
+                sound = self._brought(sound, goals[:, channel], lines)
             channels.append(sound)
         mid, side = (torch.stack(channels, 1) + clicks + calls).unbind(1)
         return torch.stack([mid + side, mid - side], 1)
@@ -366,19 +366,17 @@ class AmbienceCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers
         sound: Tensor,
         goal: Tensor,
         lines: Callable[[int, int], Tensor] | None = None,
-        has: Tensor | None = None,
     ) -> Tensor:
         """Sound ``(N, samples)`` with each band of each frame brought to ``goal`` ``(N, hops, BANDS)``, natural
         logarithms of mean densities.
 
-        ``lines``: spectra of tones ``(N, frames, WINDOW // 2 + 1)`` to be added; ``has``: what it has of every band,
-        where that is known.
+        ``lines``: spectra of tones ``(N, frames, WINDOW // 2 + 1)`` to be added.
         """
         count, left = goal.shape[1], WINDOW // 2 - HOP // 2
         out = sound.new_zeros(len(sound), count + (WINDOW - 1) // HOP, HOP)
         for first, parts in self._spectra(sound):
             last = first + parts.shape[1]
-            change = goal[:, first:last] - (self._bands(parts) if has is None else has[:, first:last])
+            change = goal[:, first:last] - self._bands(parts)
             change = change.clamp_(*MOST)
             for bins, bands in BLOCKS:
                 parts[..., bins] *= torch.exp(change[..., bands] @ self.amplitudes[bands, bins])

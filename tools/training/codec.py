@@ -22,13 +22,12 @@ from ambient.generate.bands import BANDS, RATE, STACK, analyse
 from ambient.generate.codec import AmbienceCodec, steadied
 from ambient.generate.detail import DRAWN
 from ambient.generate.devices import native_bfloat16
+from ambient.generate.transients import RANGES
 from tools.training.features import save_linear
 from tools.training.loop import Training
 
 __all__ = ["Stretches", "coloured", "linear", "parts", "score", "train", "trained_detail"]
 
-RANGES = ((4, 24), (24, 60), (60, BANDS))
-"""Bands below 1.2, between that and 5, and above 5 kHz, which move together where something clicks."""
 UNHEARD = 11.5
 """Natural logarithms of power, 50 dB, below the loudest band of a moment from which bands count less and less."""
 EDGE = 24
@@ -159,7 +158,7 @@ def parts(x: Tensor) -> list[Tensor]:
     cut(moves, 1, 4, 1.5)
     cut((functional.avg_pool2d(functional.relu(fast).pow(3), (3, 32)) + 1e-3).pow(1 / 3), 4, 1)  # by rare peaks
     cut(root(fast.mean(2, keepdim=True).square(), 1, 32, 1e-4), 1, 4, 2.0)  # all bands together
-    together = torch.stack([fast[:, :, first:last].mean(2) for first, last in RANGES], 2)
+    together = torch.stack([fast[:, :, first:last].mean(2) for first, last in RANGES[1:]], 2)
     for piece in ((1, 12), (3, 4)):
         cut(together, *piece, 2.0)
     # what clicks stands out no longer than the window; as logarithms, for flutter of what is steady is heard
