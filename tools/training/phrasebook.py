@@ -3,8 +3,7 @@
 They teach the prompt encoder (:mod:`tools.training.naming`) and nothing else: the diffusion model is trained with the
 captions of ``captions.py``. ``unseen.txt`` holds two or three phrases for every label that were written apart from all
 of these, by somebody who had read none of them, before anything was trained: how well those are understood is the
-figure to go by. No phrase is learned that is much like one that judges, nor one with a word of the everyday phrases of
-the evaluation that captions lack.
+figure to go by. No phrase is learned that is much like one that judges, be it one of these or of the everyday phrases.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ import re
 from collections import Counter
 from functools import lru_cache
 
-from tools.training.captions import PHRASES
 from tools.training.phrases import EXPECTED, NAMED
 
 __all__ = ["ASKED", "stem", "stems", "taught", "unseen"]
@@ -37,16 +35,14 @@ def stems(text: str) -> set[str]:
 
 
 ASKED = frozenset(word for phrase in EXPECTED for word in stems(phrase))
-"""Words of the everyday phrases. WordNet's words with one of them are not learned at all, phrases of the book only if
-captions have it too."""
+"""Words of the everyday phrases. WordNet's words with one of them are not learned, for they are put to places and
+verbs at random, which could make one of those phrases."""
 
 
 @lru_cache(maxsize=1)
 def taught() -> tuple[tuple[str, str], ...]:
     """Label and phrase of all that the book has and the evaluation leaves over, in lower case."""
-    captions = {word for said in PHRASES.values() for phrase in said for word in stems(phrase)}
-    banned = ASKED - captions
-    judged = [stems(p) for p in [p for _, p in unseen()] + [p for said in NAMED.values() for p in said]]
+    judged = [stems(p) for p in [*(p for _, p in unseen()), *(p for said in NAMED.values() for p in said), *EXPECTED]]
     of_word: dict[str, list[int]] = {}
     for number, words in enumerate(judged):
         for word in words:
@@ -64,7 +60,7 @@ def taught() -> tuple[tuple[str, str], ...]:
     for line in (_HERE / "phrasebook.txt").read_text("utf-8").splitlines():
         if line.startswith("# "):
             label = line[2:]
-        elif line and not (words := stems(line)) & banned and not judges(words):
+        elif line and not judges(stems(line)):
             found.setdefault(line.lower(), label)
     return tuple((label, phrase) for phrase, label in found.items())
 
