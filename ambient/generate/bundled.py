@@ -200,6 +200,9 @@ class BundledBackend(BatchedBackend):
         move = moves.to(self._device)[:, :, None]
         known, mask, x = self._denoised(batch, steps)
         x = self._bounded(self._anchored(batch, x) + move) - move
+        alone = torch.tensor([r.one_shot for r in batch], device=x.device)
+        if bool(alone.any()):
+            x = torch.where(alone[:, None, None], self._codec.cleared(x), x)
         return self._mended(batch, torch.where(mask > 0, known, x)) + move
 
     def _denoised(self, batch: list[ClipRequest], steps: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -100,7 +100,7 @@ def describe(name_or_path: str) -> ModelInfo:
         ) from error
 
 
-_REVISION = 9
+_REVISION = 10
 """Of what the code makes of the bundled model's weights: cached clips and recorded nights tell by it that they are of
 another. To be raised with every change that is heard."""
 

@@ -79,6 +79,11 @@ MASKED, LOUD = 3e-5, 6
 """Bands of less than this share of the power at the moment, of bands from 300 Hz, do not call: nobody would hear it."""
 CHUNK = 256
 """Frames, of all items, that are filtered at once."""
+FAINT, GROUND = 8.3, 7.0
+"""Of single events: natural logarithms of power, 36 dB, by which a band lies below the loudest when what stands still
+in it is no part of the event, and how far, 30 dB, it sinks at most. Hiss behind an owl is as loud in every band."""
+UNDER, EXPANDED = 11.0, 1.5
+"""And 48 dB, from which bands sink whatever they do, and by how much farther: of thunder some lie 40 dB deep."""
 SPAN = 25
 """Latents, two seconds, over which it is judged how much a sound moves."""
 
@@ -257,6 +262,18 @@ class AmbienceCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers
         raised = torch.from_numpy(np.tile(decibels, 2 * STACK) * np.float32(np.log(10) / 10))
         step: Tensor = raised.to(self.encoder) @ self.encoder
         return step
+
+    def cleared(self, latents: Tensor) -> Tensor:
+        """Latents ``(batch, latent_dim, frames)`` of single events with less of the hiss that they were recorded in: a
+        downward expander of bands far below the loudest of the moment, and of what stands still far below the event."""
+        bands = self.envelope(latents)
+        top = bands[:, :BANDS].amax(1, keepdim=True)
+        beside = bands - functional.max_pool1d(top, 2 * STACK + 1, 1, STACK) + UNDER
+        still = 2.0 - (bands - bands.quantile(0.25, 2, keepdim=True))
+        faint = top.amax(2, keepdim=True) - FAINT - bands
+        sunk = EXPANDED * beside.clamp_max(0) - GROUND * still.clamp(0, 1) * faint.clamp(0, 1)
+        stacked = sunk.clamp_min(-GROUND).transpose(1, 2).reshape(len(latents), latents.shape[2], -1)
+        return latents + (stacked @ self.encoder).transpose(1, 2)
 
     def latent_decibels(self) -> NDArray[np.float32]:
         """How much a unit of each latent direction is, decibels of band power, rms over bands, ``(latent_dim,)``."""

@@ -156,6 +156,21 @@ def test_width_survives(codec: AmbienceCodec, side: float) -> None:
 
 
 @torch.inference_mode()
+def test_an_event_loses_the_hiss_that_it_was_recorded_in_and_nothing_else(codec: AmbienceCodec) -> None:
+    t = np.arange(100 * FRAME) / 48_000
+    call = torch.from_numpy(np.exp(-(((t - 4) / 0.5) ** 2)) * np.sin(2 * np.pi * 640 * t)).float() * 0.4
+    boom = torch.from_numpy(np.exp(-(((t - 4) / 0.5) ** 2))).float() * noise(100, seed=3)[0]
+    hissing = codec.encode(call + 0.02 * noise(100)).latents
+    z = torch.cat([hissing, codec.encode(boom[None] * 4).latents])
+    before, after = (codec.envelope(x)[:, :BANDS] for x in (z, codec.cleared(z)))
+    event = slice(40 * STACK, 60 * STACK)
+    sunk = (before - after) * 4.343  # decibels
+    loudest = before[0].argmax()
+    assert float(sunk[0, 40:].mean() - sunk[0].flatten()[loudest]) > 20  # hiss, from 2 kHz, beside the call
+    assert after[0].argmax() // 100 == loudest // 100  # in its band
+    assert float(sunk[1, :, event].abs().max()) < 1.0  # what is loud in all bands is the event
+
+
 def test_clicks_stay_clicks(codec: AmbienceCodec) -> None:
     """Rain must not become surf: isolated clicks come back far more peaked than noise of the same power."""
     x = noise(40) * 0.02
