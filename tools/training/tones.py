@@ -57,23 +57,23 @@ class Sounds:
     def __init__(self, work: pathlib.Path, root: pathlib.Path, seed: int, minutes: float = 70.0) -> None:
         self.rng = np.random.default_rng(seed)
         entries = json.loads((work / "index.json").read_text())
-        labels: dict[str, list[np.ndarray]] = {}
-        self.held: list[np.ndarray] = []
-        """What is judged by: recordings that are held out, and the held-out ends of others."""
+        labels: dict[str, list[tuple[np.ndarray, bool]]] = {}
         share = minutes * 60 / sum(min(e["hops"] / 200, 40) for e in entries)
         for number, e in enumerate(entries):
             if number % 50 == 0:
                 print(f"{number + 1}/{len(entries)} {e['file']}", flush=True)
-            x, most = sound_of(e, root), int(min(e["hops"] / 200, 40) * min(1.0, share)) * RATE
-            end = 0 if e["split"] == "held" else (e["hops"] - e["held_hops"]) * HOP
-            for part, into in ((x[:end], labels.setdefault(e["label"], [])), (x[end:], self.held)):
-                part = part[: most // FRAME * FRAME]
-                if len(part) >= 24 * FRAME:
-                    into.append((part * 32767 / 4).clip(-32767, 32767).astype(np.int16))
-        self.train = {label: parts for label, parts in labels.items() if parts}
-        self.labels = list(self.train)
+            most = int(min(e["hops"] / 200, 40) * min(1.0, share)) * RATE
+            most = min(most, (e["hops"] - e["held_hops"]) * HOP)
+            x = sound_of(e, root)[: most // FRAME * FRAME]
+            if len(x) >= 24 * FRAME:
+                labels.setdefault(e["label"], []).append(
+                    ((x * 32767 / 4).clip(-32767, 32767).astype(np.int16), e["split"] == "held")
+                )
+        self.train = {k: [x for x, held in v if not held] for k, v in labels.items()}
+        self.held = [x for v in labels.values() for x, held in v if held]
         if not self.held:  # a handful of recordings: judged by what is trained on
             self.held = [x for v in self.train.values() for x in v]
+        self.labels = [k for k, v in self.train.items() if v]
 
     def batch(self, count: int, latents: int) -> Tensor:
         """Float32 ``(count, 2, latents * FRAME)``."""
@@ -101,7 +101,7 @@ class Sounds:
     def validation(self, latents: int, each: int = 1) -> Tensor:
         """The same held-out stretches every time, so many of each recording."""
         rng = np.random.default_rng(0)
-        return torch.from_numpy(np.stack([self._cut(x, latents, rng) for x in self.held for _ in range(each)]))
+        return torch.from_numpy(np.stack([self._cut(x, latents, rng) for x in self.held[:24] for _ in range(each)]))
 
     @staticmethod
     def _cut(x: np.ndarray, latents: int, rng: np.random.Generator) -> np.ndarray:
