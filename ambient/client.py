@@ -220,8 +220,9 @@ class Stream:
 
     # ---- steering (role controller)
 
-    async def set_params(self, **values: float) -> None:
-        """Sets parameters of the scene. Raises ProtocolError while there is no connection, as all of these."""
+    async def set_params(self, **values: float | None) -> None:
+        """Sets parameters of the scene; None gives one back to it. Raises ProtocolError while there is no connection,
+        as all of these."""
         await self._send("params", {"params": values})
 
     async def fire(self, event: str) -> None:

@@ -111,10 +111,10 @@ class StreamControl(Protocol):
         ...
 
     def status(self) -> dict[str, Any]:
-        """A snapshot, JSON-ready: ``stream, frame, state, previous, blend, params {name: value}, layers [{name,
-        prompt, gain, muted, level_db, seconds_ahead, why}], seconds_ahead, speed, degrade_level, model_ready,
-        models [{name, family, layers, ready, device, steps, tuned, speed, degrade_level}], loudness_lufs, counts
-        {underruns, joins, joins_repaired, clips, failures, restarts}, faults [str]``."""
+        """A snapshot, JSON-ready: ``stream, frame, state, previous, blend, params {name: value}, held [params that were
+        set], layers [{name, prompt, gain, muted, level_db, seconds_ahead, why}], seconds_ahead, speed, degrade_level,
+        model_ready, models [{name, family, layers, ready, device, steps, tuned, speed, degrade_level}], loudness_lufs,
+        counts {underruns, joins, joins_repaired, clips, failures, restarts}, faults [str]``."""
         ...
 
     def describe(self) -> dict[str, Any]:
@@ -122,8 +122,9 @@ class StreamControl(Protocol):
         [{from, to, why}], params [{name, low, high, start, source}], events [str], layers [str]``."""
         ...
 
-    def set_param(self, name: str, value: float) -> None:
-        """Sets a parameter. Raises ValueError (with the nearest name) for an unknown one or a value not finite."""
+    def set_param(self, name: str, value: float | None) -> None:
+        """Sets a parameter; None gives it back to the scene. Raises ValueError (with the nearest name) for an unknown
+        one or a value not finite."""
         ...
 
     def feed(self, source: str, value: float) -> None:

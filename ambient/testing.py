@@ -226,6 +226,7 @@ class FakeStream:
     def __init__(self, name: str = "forest") -> None:
         self._name = name
         self.params = {"wind": 0.4, "rain": 0.1}
+        self.held: list[str] = []
         self.state = "calm"
         self.fired: list[str] = []
         self.asked: list[tuple[str, float | None, float | None]] = []
@@ -250,6 +251,7 @@ class FakeStream:
             "previous": None,
             "blend": 1.0,
             "params": dict(self.params),
+            "held": list(self.held),
             "layers": [
                 {
                     "name": name,
@@ -291,11 +293,13 @@ class FakeStream:
             "layers": ["wind", "birds", "rain"],
         }
 
-    def set_param(self, name: str, value: float) -> None:
-        """Remembers the value. Raises ValueError for an unknown name."""
+    def set_param(self, name: str, value: float | None) -> None:
+        """Remembers the value; None: that of the beginning. Raises ValueError for an unknown name."""
         if name not in self.params:
             raise ValueError(f"no parameter is called {name!r}; did you mean 'wind'?")
-        self.params[name] = value
+        start = next(p["start"] for p in self.describe()["params"] if p["name"] == name)
+        self.params[name] = start if value is None else value
+        self.held = [n for n in self.held if n != name] + ([] if value is None else [name])
 
     def feed(self, source: str, value: float) -> None:
         """Sets the parameters that are fed from there."""

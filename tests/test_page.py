@@ -155,6 +155,11 @@ def test_it_steers(stage):
         "s.dispatchEvent(new Event('input')); })()"
     )
     stage.until(lambda: stage.control.params["wind"] == pytest.approx(0.85))
+    back = "document.querySelector('#param-{}').parentElement.querySelector('button')"
+    browser.wait(f"!{back.format('wind')}.hidden && {back.format('rain')}.hidden")  # what was set can be given back
+    browser.evaluate(back.format("wind") + ".click()")
+    browser.wait(f"{back.format('wind')}.hidden && document.querySelector('#param-wind').value === '0.4'")
+    assert stage.control.params["wind"] == 0.4
     browser.click("#events [data-name=thunder]")
     stage.until(lambda: stage.control.fired == ["thunder"])
     browser.click("#states [data-name=rain]")

@@ -42,7 +42,8 @@ def readable(schema: Mapping[str, Any]) -> str:
     if kind == "object" and "properties" in schema:
         return "{" + ", ".join(schema["properties"]) + "}"
     if kind == "object" and "additionalProperties" in schema:
-        return f"object of {readable(schema['additionalProperties'])}s"
+        of = schema["additionalProperties"]
+        return f"object of {readable(of)}" + "s" * isinstance(of.get("type"), str)
     low, high = (schema.get(k) for k in ("minimum", "maximum"))
     if high is not None:
         return f"{kind}, {low} to {high}"

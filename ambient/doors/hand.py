@@ -50,16 +50,16 @@ class Hand:
             name: limits.steering(control, door, True) for name, control in streams.items()
         }
         self._complaints = Allowance(*COMPLAINTS, now)
-        self._waiting: dict[str, dict[str, float]] = {}
+        self._waiting: dict[str, dict[str, float | None]] = {}
         self._inputs: dict[str, float] = {}
 
-    def set_param(self, stream: str, name: str, value: float) -> None:
-        """Takes a value; it is handed on with the next ``flush``."""
+    def set_param(self, stream: str, name: str, value: float | None) -> None:
+        """Takes a value, or None, which gives the parameter back; it is handed on with the next ``flush``."""
         control = self._streams[stream]
         known = named(name, (p["name"] for p in control.describe()["params"]))
         if known is None:
             self._refuse(f"{stream} has no parameter {name!r}")
-        elif not math.isfinite(value):
+        elif value is not None and not math.isfinite(value):
             self._refuse(f"parameter {name} of {stream} needs a finite number, not {value}")
         else:
             self._waiting.setdefault(stream, {})[known] = value

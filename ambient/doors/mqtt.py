@@ -2,7 +2,7 @@
 
     ROOT/status                    online or offline (retained; the broker says offline when the server is gone)
     ROOT/STREAM/state              the state (retained)          ROOT/STREAM/state/set    another state
-    ROOT/STREAM/params/NAME        its value (retained)          ROOT/STREAM/params/NAME/set    a number
+    ROOT/STREAM/params/NAME        its value (retained)          ROOT/STREAM/params/NAME/set    a number, or auto
     ROOT/STREAM/seconds_ahead      sound that is ready           ROOT/STREAM/fire         an event's name
     ROOT/STREAM/asked              what was asked for last       ROOT/STREAM/ask          a sound in words
 
@@ -40,6 +40,8 @@ QUEUED_MESSAGES = 1000
 """Commands that may wait; a flood beyond that is let go."""
 LONGEST_PAYLOAD = 4096
 LONGEST_TEXT = 200
+BY_ITSELF = "auto"
+"""What gives a parameter back to the scene."""
 BIRTH_TOPIC = f"{PREFIX}/status"
 
 
@@ -194,9 +196,9 @@ class MqttDoor:
 
     def _set(self, stream: str, name: str, text: str) -> None:
         try:
-            value = float(text)
+            value = None if text == BY_ITSELF else float(text)
         except ValueError:
-            self._hand.complain(f"parameter {name} of {stream} needs a number, not {text[:40]!r}")
+            self._hand.complain(f"parameter {name} of {stream} needs a number or {BY_ITSELF!r}, not {text[:40]!r}")
             return
         self._hand.set_param(stream, name, value)
 

@@ -134,6 +134,8 @@ class OscDoor:
     def _steer(self, stream: str, parts: list[str], values: list[Any]) -> bool:
         first = values[0] if values else None
         match parts:
+            case ["params", name] if first is None:
+                self._hand.set_param(stream, name, None)
             case ["params", name] if _is_number(first):
                 self._hand.set_param(stream, name, float(first))  # type: ignore[arg-type]
             case ["fire", event]:

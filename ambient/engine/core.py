@@ -191,8 +191,8 @@ class Engine:
         self.shots[layer.name].bank.fire()
         self._note("ask", text=text, distance_m=distance_m, azimuth_deg=azimuth_deg)
 
-    def set_param(self, name: str, value: float) -> None:
-        """Sets a parameter from the next block on. Raises ValueError."""
+    def set_param(self, name: str, value: float | None) -> None:
+        """Sets a parameter from the next block on; None gives it back to the scene. Raises ValueError."""
         self._reach().set_param(name, value)
         self._note("param", name=name, value=value)
 

@@ -115,12 +115,13 @@ class LiveStream:
         """What does not change while the scene stays."""
         return self._description
 
-    def set_param(self, name: str, value: float) -> None:
-        """Sets a parameter, heard within the next blocks."""
-        if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+    def set_param(self, name: str, value: float | None) -> None:
+        """Sets a parameter, heard within the next blocks; None gives it back to the scene."""
+        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        if value is not None and not number:
             raise ValueError(f"parameter {name!r} needs a finite number, not {value!r}")
         self._known("parameter", name, [p["name"] for p in self._description["params"]])
-        self._commands.put(lambda: self._engine.set_param(name, float(value)))
+        self._commands.put(lambda: self._engine.set_param(name, None if value is None else float(value)))
 
     def feed(self, source: str, value: float) -> None:
         """A value from an input, such as ``weather.wind``. What no parameter reads or is not finite is ignored."""
@@ -271,6 +272,7 @@ class LiveStream:
             "previous": moment.previous,
             "blend": round(moment.blend, 3),
             "params": {k: round(v, 4) for k, v in moment.params.items()},
+            "held": engine.machine.held(),
             "layers": status_layers(engine),
             "seconds_ahead": round(engine.seconds_ahead(), 2),
             "speed": None if speed is None else round(speed, 2),

@@ -61,7 +61,7 @@ function connect() {
       if (mine.connected && stuck) link("wait", "the browser gives no sound");
       else if (mine.connected) link(ready ? "live" : "wait", ready ? "live" : "preparing");
       showStatus(name, status);
-      showParams(status.params ?? {});
+      showParams(status.params ?? {}, status.held ?? []);
     })
     .on("transition", (change) => happened("transition", change))
     .on("event", (event) => {

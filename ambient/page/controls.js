@@ -34,7 +34,7 @@ export function buildControls(scene, actions) {
 // Whoever has no token for control only watches.
 export function allowSteering(yes) {
   allowed = yes;
-  for (const control of document.querySelectorAll("#params input, .chips button, #ask > *")) control.disabled = !yes;
+  for (const control of document.querySelectorAll("#params input, #params button, .chips button, #ask > *")) control.disabled = !yes;
   $("listens-only").hidden = yes;
 }
 
@@ -64,8 +64,10 @@ function chip(name, press) {
 function slider({ name, low, high, source }) {
   const box = document.createElement("div");
   const driven = source && !["manual", "outside", "set"].includes(source);
-  box.innerHTML = "<label></label> <small></small><output></output><input type=range>";
-  const [input, label, output, from] = ["input", "label", "output", "small"].map((kind) => box.querySelector(kind));
+  box.innerHTML = "<label></label> <small></small><button type=button hidden>let go</button><output></output><input type=range>";
+  const [input, label, output, from, back] = ["input", "label", "output", "small", "button"].map((kind) =>
+    box.querySelector(kind),
+  );
   input.id = label.htmlFor = `param-${name}`;
   from.id = `from-${name}`;
   if (driven) input.setAttribute("aria-describedby", from.id);
@@ -75,6 +77,13 @@ function slider({ name, low, high, source }) {
   input.dataset.name = name;
   label.textContent = pretty(name);
   from.textContent = driven ? pretty(source) : "";
+  back.title = `Give ${pretty(name)} back to the scene`;
+  back.setAttribute("aria-label", back.title);
+  back.addEventListener("click", () => {
+    delete touched[name];
+    act.set({ [name]: null });
+    input.focus(); // the button goes
+  });
   let queued = false;
   input.addEventListener("input", () => {
     touched[name] = performance.now();
@@ -90,9 +99,10 @@ function slider({ name, low, high, source }) {
   return box;
 }
 
-export function showParams(params) {
+export function showParams(params, held) {
   for (const [name, value] of Object.entries(params)) {
     const input = $(`param-${name}`);
+    if (input) input.parentElement.querySelector("button").hidden = !held.includes(name);
     if (!input || performance.now() - (touched[name] ?? -1e9) < HANDS_OFF) continue;
     input.value = value;
     paint(input);

@@ -139,14 +139,22 @@ class Machine:
         self.frame = frame
         return happened
 
-    def set_param(self, name: str, value: float) -> None:
-        """Sets a parameter now, until it is set again. Raises ValueError for a name (with the nearest) or a value."""
+    def set_param(self, name: str, value: float | None) -> None:
+        """Sets a parameter now, until it is set again; None gives it back to the scene: to its input, to the sun, to
+        its wandering. Raises ValueError for a name (with the nearest) or a value."""
         if name not in self._params:
             raise ValueError(self._unknown("parameter", name, list(self._params)))
-        if not math.isfinite(value):
+        if value is None:
+            self._params[name].release(self.frame)
+        elif not math.isfinite(value):
             raise ValueError(f"{name} needs a finite number, not {value}")
-        self._params[name].set(float(value), self.frame)
-        self._pending.append(SceneEvent("param", name, self.frame, {"value": float(value)}))
+        else:
+            self._params[name].set(float(value), self.frame)
+        self._pending.append(SceneEvent("param", name, self.frame, {"value": value if value is None else float(value)}))
+
+    def held(self) -> list[str]:
+        """Parameters that are what somebody, or an event, set them to."""
+        return [name for name, state in self._params.items() if state.held(self.frame)]
 
     def feed(self, source: str, value: float) -> None:
         """A value from an input, such as ``weather.wind``. What nobody reads or is not finite is ignored."""

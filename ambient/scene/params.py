@@ -57,6 +57,8 @@ class ParamState:
         self._base: float | None = None
         self._base_frame = 0
         self._fed = False
+        self._input: tuple[float, int] | None = None
+        """What its input said last, and when."""
         self._override: _Override | None = None
         self._waves: list[tuple[float, float, float]] = []
         if spec.wander is not None and sense is None:
@@ -135,10 +137,26 @@ class ParamState:
             self._base, self._base_frame, self._fed = value, frame, False
         self._course = None
 
+    def release(self, frame: int) -> None:
+        """Gives it back to where it comes from: its input, the sun, its wandering."""
+        self.settle(frame)
+        self._override, self._base = None, None
+        if self._input is not None:
+            (self._base, self._base_frame), self._fed = self._input, True
+        self._course = None
+
+    def held(self, frame: int) -> bool:
+        """Whether it is what somebody, or an event, set it to."""
+        override = self._override
+        if override is not None and (override.until_frame is None or frame < override.until_frame):
+            return True
+        return self._base is not None and not self._fed
+
     def feed(self, value: float, frame: int) -> None:
         """A value from the parameter's input; it can grow stale."""
         self.settle(frame)
         self._base, self._base_frame, self._fed = value, frame, True
+        self._input = (value, frame)
         self._course = None
 
     def memory(self, frame: int) -> ParamMemory | None:
@@ -165,7 +183,7 @@ class ParamState:
     def take_over(self, before: ParamState, frame: int) -> None:
         """Goes on from a parameter of the same name in another version of the scene."""
         self._base, self._base_frame, self._fed = before._base, before._base_frame, before._fed
-        self._override = before._override
+        self._input, self._override = before._input, before._override
         self._anchor_value = min(self._high, max(self._low, before.at(frame)))
         self._anchor_frame, self._course = frame, None
 

@@ -39,6 +39,7 @@ STATUS = {
         "previous": {"type": ["string", "null"]},
         "blend": {"type": "number", "minimum": 0, "maximum": 1},
         "params": NUMBERS,
+        "held": {**NAMES, "description": "parameters that were set, by hand or by an event"},
         "layers": {"type": "array", "items": {"$ref": "#/components/schemas/Layer"}},
         "seconds_ahead": {"type": "number"},
         "speed": {"type": ["number", "null"]},

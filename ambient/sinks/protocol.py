@@ -336,15 +336,15 @@ def read_frame_ms(payload: Mapping[str, Any]) -> int:
     return int(frame_ms)
 
 
-def read_params(payload: Mapping[str, Any]) -> dict[str, float]:
-    """The ``params`` message: name to finite number. Raises ProtocolError."""
+def read_params(payload: Mapping[str, Any]) -> dict[str, float | None]:
+    """The ``params`` message: name to finite number, or None. Raises ProtocolError."""
     values = payload.get("params", payload)
     if not isinstance(values, dict) or not values:
         raise ProtocolError(Close.BAD_MESSAGE, "params is not an object of names and numbers")
     for name, value in values.items():
-        if not is_number(value):
-            raise ProtocolError(Close.BAD_MESSAGE, f"parameter {name!r} needs a finite number, not {value!r}")
-    return {str(n): float(v) for n, v in values.items()}
+        if value is not None and not is_number(value):
+            raise ProtocolError(Close.BAD_MESSAGE, f"parameter {name!r} needs a finite number or null, not {value!r}")
+    return {str(n): None if v is None else float(v) for n, v in values.items()}
 
 
 def read_name(payload: Mapping[str, Any], field: str) -> str:

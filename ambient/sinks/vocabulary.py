@@ -17,7 +17,7 @@ TEXT: Schema = {"type": "string"}
 NAME: Schema = {"type": "string", "minLength": 1, "maxLength": 200}
 NUMBER: Schema = {"type": "number"}
 COUNT: Schema = {"type": "integer", "minimum": 0}
-NUMBERS: Schema = {"type": "object", "additionalProperties": NUMBER}
+SETTINGS: Schema = {"type": "object", "additionalProperties": {"type": ["number", "null"]}}
 CODECS: Schema = {"type": "array", "items": TEXT}
 OBJECT: Schema = {"type": "object"}
 FRAME_MS: Schema = {"enum": [20, 60, 100]}
@@ -91,8 +91,9 @@ CLIENT_MESSAGES = (
     Kind("format", "Another codec or frame length from now on; no codecs: no sound.", FORMAT_CHOICE),
     Kind(
         "params",
-        "Sets parameters. Also without the wrapping: the payload itself is names and numbers.",
-        (Field("params", NUMBERS, "name to number"),),
+        "Sets parameters, or gives them back to the scene. Also without the wrapping: the payload itself is names and "
+        "numbers.",
+        (Field("params", SETTINGS, "name to number; null: as the scene has it by itself"),),
         open=True,
     ),
     Kind(

@@ -123,6 +123,8 @@ def test_the_house_sees_and_steers(broker, house):
         house.say("ambient/forest/params/wind/set", "0.8")
         until(lambda: forest.params["wind"] == 0.8)
         until(lambda: house.now["ambient/forest/params/wind"] == "0.8")
+        house.say("ambient/forest/params/wind/set", "auto")
+        until(lambda: house.now["ambient/forest/params/wind"] == "0.4" and not forest.held)
         house.say("ambient/forest/state/set", "storm")
         until(lambda: house.now["ambient/forest/state"] == "storm")
         house.say("ambient/forest/fire", "thunder")
@@ -277,7 +279,7 @@ def test_nonsense_does_no_harm_and_what_was_left_there_is_not_obeyed(broker, hou
         house.say("ambient/forest/params/wind/set", "0.66")
         until(lambda: forest.params["wind"] == 0.66)
         assert (forest.state, forest.fired, forest.asked) == ("calm", [], [])
-    assert "needs a number, not 'strong'" in caplog.text and len(caplog.records) < 12
+    assert "needs a number or 'auto', not 'strong'" in caplog.text and len(caplog.records) < 12
 
 
 def test_a_broker_that_asks_for_a_password(tmp_path, monkeypatch, caplog):

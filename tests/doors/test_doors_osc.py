@@ -67,6 +67,8 @@ def test_every_address(door, send):
     until(lambda: forest.params["wind"] == pytest.approx(0.8))
     send("/forest/params/wind", True)
     until(lambda: forest.params["wind"] == 1.0)
+    send("/forest/params/wind", [])
+    until(lambda: forest.params["wind"] == 0.4 and not forest.held)
     send("/forest/fire/thunder", [])
     send("/forest/fire/owl", 1)
     send("/forest/fire/owl", 0)  # the button is let go

@@ -65,6 +65,7 @@ ACTS: dict[str, Callable[[Engine], None]] = {
     "crack": lambda e: e.fire("crack"),
     "ask": lambda e: e.ask("an owl", distance_m=20.0),
     "calm": lambda e: e.set_param("wind", 0.05),
+    "as it likes": lambda e: e.set_param("wind", None),
     "rain comes": lambda e: e.feed("weather.rain", 0.8),
     "go wet": lambda e: e.go("wet", 2.0),
     "go dry": lambda e: e.go("dry"),

@@ -62,6 +62,45 @@ def test_time_does_not_go_back() -> None:
         machine.advance(0)
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 300), st.sampled_from(["feed", "gust", 0.0, 0.3, 1.0])),
+        max_size=6,
+        unique_by=lambda a: a[0],
+    ),
+    st.integers(300, 400),
+)
+def test_what_is_given_back_is_as_if_nobody_had_set_it(acts: list[tuple[int, float | str]], at: int) -> None:
+    text = (
+        "params:\n  w: {start: 0.4, wander: {depth: 0.3, period: 2m}, smooth: 5s}\n"
+        "  r: {from: weather.rain, start: 0.1, stale: 2m, smooth: 5s}\n"
+        "  s: {from: sun.elevation, range: [-90, 90], smooth: 5s}\n"
+        "place: {lat: 60, lon: 10, tz: Europe/Oslo}\nevents: {gust: {set: {w: 1.0, r: 1.0, s: 1.0}}}"
+    )
+    held, free = Machine(scene("  a: {}", text)), Machine(scene("  a: {}", text))
+    for second, act in sorted(acts, key=lambda a: a[0]):
+        for machine in (held, free):
+            run(machine, second)
+            if act == "feed":
+                machine.feed("weather.rain", second / 300)
+        if act == "gust":
+            held.fire("gust")
+        elif act != "feed":
+            for name in "wrs":
+                held.set_param(name, float(act))
+    assert not free.held()
+    last = [act for _, act in sorted(acts, key=lambda a: a[0])]
+    if [act for act in last if act != "feed"]:
+        assert set(held.held()) >= {"w", "s"}  # what an input says anew takes a value that was set by hand back
+    run(held, at), run(free, at)
+    for name in "wrs":
+        held.set_param(name, None)
+    assert not held.held()
+    run(held, at + 60), run(free, at + 60)
+    assert held.params() == pytest.approx(free.params(), abs=1e-4)
+
+
 # ---- transitions
 
 

@@ -71,6 +71,8 @@ def test_what_the_weather_said_is_asked_anew_and_what_was_set_is_kept():
     memory = machine.memory()
     assert set(memory.params) == {"wind"}
     assert again(machine).params()["wind"] == pytest.approx(0.1)
+    machine.set_param("wind", None)
+    assert not machine.memory().params
 
 
 def test_an_event_holds_only_as_long_as_it_had_left():

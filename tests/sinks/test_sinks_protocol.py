@@ -142,7 +142,7 @@ def test_no_codecs_at_all_means_to_watch_only():
 
 
 def test_params_and_names_are_validated():
-    assert read_params({"params": {"wind": 1}}) == {"wind": 1.0}
+    assert read_params({"params": {"wind": 1, "rain": None}}) == {"wind": 1.0, "rain": None}
     for bad in ({}, {"wind": "strong"}, {"wind": True}, {"params": [1]}, {"wind": float("inf")}):
         with pytest.raises(ProtocolError):
             read_params(bad)
