@@ -269,7 +269,7 @@ class Engine:
         return Machine(scene, seed=self.options.seed, live_start=self.options.began)
 
     def _expected_lufs(self) -> float | None:
-        """Loudness to expect of the first moment, from the layers' gains and the models' nominal level."""
+        """Loudness to expect of the moment, from the layers' gains and the models' nominal level."""
         power = sum(m.gain**2 for m in self.moment.layers if not m.muted and m.scatter is None)
         return NOMINAL_LUFS + 10 * math.log10(power) if power > 1e-4 else None
 
@@ -331,7 +331,7 @@ class Engine:
             self.on_layers({name: mix([block], n) for name, block in blocks.items()})
         audio = mix([*blocks.values(), *leaving], n)
         if self.options.loudness:
-            audio = self._loudness.process(audio)
+            audio = self._loudness.process(audio, self._expected_lufs())
         return self._limiter.process(audio), fallback, events
 
 

@@ -79,11 +79,14 @@ MASKED, LOUD = 3e-5, 6
 """Bands of less than this share of the power at the moment, of bands from 300 Hz, do not call: nobody would hear it."""
 CHUNK = 256
 """Frames, of all items, that are filtered at once."""
-FAINT, GROUND = 8.3, 7.0
-"""Of single events: natural logarithms of power, 36 dB, by which a band lies below the loudest when what stands still
+FAINT, GROUND = 5.0, 7.0
+"""Of single events: natural logarithms of power, 22 dB, by which a band lies below the loudest when what stands still
 in it is no part of the event, and how far, 30 dB, it sinks at most. Hiss behind an owl is as loud in every band."""
 UNDER, EXPANDED = 11.0, 1.5
 """And 48 dB, from which bands sink whatever they do, and by how much farther: of thunder some lie 40 dB deep."""
+EVENT = (3.0, 5.0)
+"""By how much the loudest moment stands out, 13 and 22 dB, where there begins to be an event, and wholly is: what is as
+loud all the time, such as rain that was asked for once, is all of it meant."""
 SPAN = 25
 """Latents, two seconds, over which it is judged how much a sound moves."""
 
@@ -268,10 +271,13 @@ class AmbienceCodec(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers
         downward expander of bands far below the loudest of the moment, and of what stands still far below the event."""
         bands = self.envelope(latents)
         top = bands[:, :BANDS].amax(1, keepdim=True)
+        most, usual = top.amax(2, keepdim=True), top.quantile(0.25, 2, keepdim=True)
+        event = (most - usual - EVENT[0]).clamp_min(0) / (EVENT[1] - EVENT[0])
         beside = bands - functional.max_pool1d(top, 2 * STACK + 1, 1, STACK) + UNDER
         still = 2.0 - (bands - bands.quantile(0.25, 2, keepdim=True))
-        faint = top.amax(2, keepdim=True) - FAINT - bands
+        faint = most - FAINT - bands
         sunk = EXPANDED * beside.clamp_max(0) - GROUND * still.clamp(0, 1) * faint.clamp(0, 1)
+        sunk = sunk * event.clamp_max(1.0)
         stacked = sunk.clamp_min(-GROUND).transpose(1, 2).reshape(len(latents), latents.shape[2], -1)
         return latents + (stacked @ self.encoder).transpose(1, 2)
 

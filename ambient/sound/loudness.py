@@ -110,14 +110,16 @@ class LoudnessControl:
     It follows the integrated loudness of the last minutes (half-life 3 min), so that a thunderclap or a lull keeps
     its place in the programme. During the first seconds, when a wrong guess is large, it moves at up to 6 dB/s;
     later at up to 0.1 dB/s. What stays 5 LU above the target for 5 s is brought down at 2 dB/s: after a hushed
-    night, a storm would otherwise lean on the limiter for minutes. ``expected_lufs``, where it can be told, is where
-    it begins. It stands still in silence, and stays within ±18 dB.
+    night, a storm would otherwise lean on the limiter for minutes. And where the scene itself becomes as loud, for it
+    is known how loud its layers are meant to be, that is not waited for: it is met at up to 12 dB/s as it comes.
+    ``expected_lufs``, where it can be told, is where it begins. It stands still in silence, and stays within ±18 dB.
     """
 
     SETTLE_SECONDS = 6.0
     FAST_DB_PER_SECOND = 6.0
     SLOW_DB_PER_SECOND = 0.1
     DOWN_DB_PER_SECOND = 2.0
+    MEETING_DB_PER_SECOND = 12.0
     SUSTAINED_LU = 5.0
     MOST_DB = 18.0
 
@@ -145,8 +147,9 @@ class LoudnessControl:
         """Loudness of the last minutes of output."""
         return self._output.integrated
 
-    def process(self, block: Audio) -> Audio:
-        """The block with the gain applied, ``(n, 2)``."""
+    def process(self, block: Audio, expected_lufs: float | None = None) -> Audio:
+        """The block with the gain applied, ``(n, 2)``. ``expected_lufs``: how loud it is meant to be by now, and to
+        stay, before the gain; None where that cannot be told."""
         self._input.add(block)
         before = self._gain_db
         level = self._input.integrated
@@ -154,9 +157,11 @@ class LoudnessControl:
             young = self._input.gated_seconds < self.SETTLE_SECONDS
             most = (self.FAST_DB_PER_SECOND if young else self.SLOW_DB_PER_SECOND) * len(block) / RATE
             wish = float(np.clip(self.target_lufs - level, -self.MOST_DB, self.MOST_DB))
-            surplus = self._input.sustained + before - self.target_lufs - self.SUSTAINED_LU
-            if surplus > 0:  # a storm that stays, not a clap of thunder
-                wish, most = before - surplus, self.DOWN_DB_PER_SECOND * len(block) / RATE
+            most_lufs = self.target_lufs + self.SUSTAINED_LU - before
+            known = -np.inf if expected_lufs is None else min(expected_lufs, self._input.momentary)
+            for level, rate in ((self._input.sustained, self.DOWN_DB_PER_SECOND), (known, self.MEETING_DB_PER_SECOND)):
+                if level > most_lufs:  # a storm that stays, not a clap of thunder
+                    wish, most = before - (level - most_lufs), rate * len(block) / RATE
             self._gain_db += float(np.clip(wish - before, -most, most))
         ramp = np.linspace(before, self._gain_db, len(block) + 1)[1:]
         out: Audio = block * np.power(10.0, ramp / 20).astype(np.float32)[:, None]

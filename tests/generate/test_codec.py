@@ -169,6 +169,9 @@ def test_an_event_loses_the_hiss_that_it_was_recorded_in_and_nothing_else(codec:
     assert float(sunk[0, 40:].mean() - sunk[0].flatten()[loudest]) > 20  # hiss, from 2 kHz, beside the call
     assert after[0].argmax() // 100 == loudest // 100  # in its band
     assert float(sunk[1, :, event].abs().max()) < 1.0  # what is loud in all bands is the event
+    spectrum = torch.fft.rfft(noise(100)) / torch.fft.rfftfreq(100 * FRAME, 1 / 48_000).clamp_min(60) * 1e3
+    steady = codec.encode(torch.fft.irfft(spectrum)).latents  # brown: 45 dB lower at 10 kHz than at 60 Hz
+    torch.testing.assert_close(codec.cleared(steady), steady)  # what is as loud all the time is meant
 
 
 def test_clicks_stay_clicks(codec: AmbienceCodec) -> None:

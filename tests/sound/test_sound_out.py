@@ -146,6 +146,36 @@ def test_a_storm_that_stays_is_brought_down_within_seconds() -> None:
     assert control.momentary_lufs < -24 + 6
 
 
+def test_a_storm_that_the_scene_brings_is_met_as_it_comes_and_thunder_is_not() -> None:
+    def after_a_night(storm_seconds: float, foreseen: float | None) -> tuple[float, float, float]:
+        """Loudest moment of what follows, at its end, and the gain's change."""
+        control, heard = LoudnessControl(-24.0), []
+        for i in range(60 * 50):
+            control.process(noise(BLOCK_FRAMES, i, 0.01), -37.0)
+        gain = control.gain_db
+        count = round(storm_seconds * 50)
+        for i in range(count):
+            rising = min(1.0, i / 150)  # three seconds
+            level = -37.0 if foreseen is None else -37.0 + rising * (foreseen + 37.0)
+            control.process(noise(BLOCK_FRAMES, i, 0.01 * 8**rising), level)
+            heard.append(control.momentary_lufs)
+        return max(heard), heard[-1], control.gain_db - gain
+
+    loudest, last, _ = after_a_night(10, None)
+    assert loudest > -24 + 15  # nobody knew
+    loudest, last, _ = after_a_night(10, -19.0)
+    assert loudest < -24 + 9 and last > -24 + 2  # it is louder than the night, and does not burst out of it
+    assert after_a_night(3, None)[2] == pytest.approx(0, abs=0.5)
+    # a layer that is meant to be loud and does not sound yet takes nothing from the others
+    control = LoudnessControl(-24.0)
+    for i in range(60 * 50):
+        control.process(noise(BLOCK_FRAMES, i, 0.004), -48.0)
+    before = control.gain_db
+    for i in range(5 * 50):
+        control.process(noise(BLOCK_FRAMES, i, 0.004), -18.0)
+    assert control.gain_db == pytest.approx(before, abs=0.5)
+
+
 # ---- limiter
 
 
