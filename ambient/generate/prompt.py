@@ -42,7 +42,7 @@ LISTED = 3
 SURE = (0.65, 0.75)
 """Cosine with the nearest known kind from which a part begins to count as a sound, and counts wholly: in "rain and
 little else" the second part names none."""
-FAMILIAR = (0.88, 0.95)
+FAMILIAR = (0.95, 0.985)
 """Cosine of the whole with the nearest name of a caption from which it begins to be read as a whole, and wholly is: "a
 warm night with crickets" is what crickets are called."""
 OF_A_KIND = (0.8, 0.9)

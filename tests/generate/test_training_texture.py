@@ -17,7 +17,6 @@ from hypothesis.extra import numpy as hnp
 from ambient.generate.bands import BANDS, STACK
 from ambient.generate.bundled import BundledBackend
 from ambient.messages import ClipKey, ClipRequest, PromptMix, Tail
-from tools.training import texture
 from tools.training.diffusion import GLOBAL_DIM, Kind, build
 from tools.training.texture import Features, GroupSampler, apart, energy_distance, sample
 
@@ -146,29 +145,6 @@ def test_features_tell_bursts_from_calm(work: pathlib.Path) -> None:
     for name in ("texture", "deep", "windows"):
         same, other = (float(energy_distance(found[0][name], x[name])) for x in found[1:])
         assert other > same + 0.1, name
-
-
-def test_kinds_that_lie_far_from_recordings_are_told_and_drawn_more_often(
-    work: pathlib.Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    torch.manual_seed(0)
-    features = Features(build(SMALL).eval(), work, [0, 1], 0.1, torch.float32)
-    sampler = GroupSampler(work, settings(), 1)
-    for label in ("rain", "thunder"):
-        x = torch.from_numpy(np.stack([sampler.clip(Kind((label,)), 32)[0] for _ in range(8)])).float()
-        with torch.no_grad():
-            features.scaled(features(x, [None] * len(x)), learn=True)
-
-    def calm(_model: object, noise: torch.Tensor, *_: object) -> torch.Tensor:
-        return torch.from_numpy(np.stack([sampler.clip(Kind(("rain",)), 32)[0] for _ in noise])).float()
-
-    monkeypatch.setattr(texture, "sample", calm)  # a model that knows rain only
-    far = texture.far_from(torch.nn.Identity(), features, sampler, settings() | {"clips": 6, "steps": 1})
-    assert abs(far["rain"]) < 0.2 < 0.5 < far["thunder"]
-    odds = settings(label_odds=0.0) | {"far": {"rain": 0.25, "thunder": 1.0}}
-    focused = GroupSampler(work, odds, 1)
-    drawn = [focused.kind().labels[0] for _ in range(500)]
-    assert drawn.count("thunder") / len(drawn) == pytest.approx(0.8, abs=0.06)
 
 
 def test_it_trains_on_what_the_model_plays(monkeypatch: pytest.MonkeyPatch) -> None:

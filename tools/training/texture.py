@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from ambient.generate.bands import BANDS, HOP, RATE
 from ambient.generate.bundled import velocity
-from tools.training.diffusion import GLOBAL_DIM, Kind, Sampler, batches_ahead, build
+from tools.training.diffusion import GLOBAL_DIM, Sampler, batches_ahead, build
 from tools.training.distil import imposed
 from tools.training.loop import Training
 
@@ -30,23 +30,12 @@ __all__ = ["Features", "GroupSampler", "apart", "energy_distance", "sample", "tr
 GROUPS = 24
 WINDOW = 8
 """Latent frames, 0.64 s, of a local feature."""
-SETS, NEAREST = 2, 0.1
-"""Sets of clips by which it is told how far a kind lies from recordings, and how far every kind lies at least, over the
-median of all."""
 SPEEDS = (0.3, 3.0, 16.0, 50.0)
 """Hz between which it is told apart how fast a band moves."""
 
 
 class GroupSampler(Sampler):
-    """Draws sets of clips, each set of one kind: one sound, one mixture of two, or, without a prompt, anything.
-
-    ``far`` in the settings, label → factor, makes it draw labels more or less often."""
-
-    def __init__(self, work: pathlib.Path, settings: dict[str, Any], seed: int, split: str = "train") -> None:
-        super().__init__(work, settings, seed, split)
-        if far := settings.get("far"):
-            odds = self.odds * np.array([far[label] for label in self.labels])
-            self.odds = odds / odds.sum()
+    """Draws sets of clips, each set of one kind: one sound, one mixture of two, or, without a prompt, anything."""
 
     def group(self, count: int, latents: int) -> tuple[np.ndarray, np.ndarray]:
         """Latents ``(count, latent_dim, latents)`` and conditioning ``(count, GLOBAL_DIM)``."""
@@ -204,23 +193,6 @@ def _made(
     return sample(model, torch.randn_like(known), given, known, mask, steps), recorded, seams
 
 
-@torch.no_grad()
-def far_from(model: nn.Module, features: Features, sampler: GroupSampler, settings: dict[str, Any]) -> dict[str, float]:
-    """Label → energy distance between what the model makes of it and recordings, mean of several sets of clips."""
-    n, found = settings["clips"], {}
-    for label in sampler.labels:
-        far = 0.0
-        for _ in range(SETS):
-            drawn = [sampler.clip(Kind((label,)), min(settings["lengths"])) for _ in range(2 * n)]
-            z, given = (torch.from_numpy(np.stack(x).astype(np.float32)) for x in zip(*drawn, strict=True))
-            nothing, unseen = torch.zeros_like(z[:n, :1]), [None] * n
-            made = sample(model, torch.randn_like(z[:n]), given[:n], z[:n], nothing, settings["steps"])
-            ours, theirs = (features.scaled(features(x, unseen), learn=False) for x in (made, z[n:]))
-            far += sum(float(energy_distance(ours[k], theirs[k])) for k in ours if k != "seam")
-        found[label] = far / SETS
-    return found
-
-
 def train(work: pathlib.Path, settings: dict[str, Any], *, threads: int = 1, seconds: float | None = None) -> None:
     """Trains, or goes on training, and writes ``texture.pt`` and ``texture.jsonl`` in ``work``; needs ``distil.pt``, or
     a ``diffusion.pt`` of a finished model.
@@ -254,18 +226,10 @@ def train(work: pathlib.Path, settings: dict[str, Any], *, threads: int = 1, sec
     )
     print(f"texture: {s['groups']} kinds of {s['clips']} clips, from step {run.step}", flush=True)
     torch.manual_seed(3000 + run.step)
-    sampling, seed = trained["settings"] | s, 7000 + run.step
-    sampler = GroupSampler(work, sampling, seed)
-    for _ in range(10):  # what is compared is scaled by how recordings differ
-        z = sampler.batch()[0][:, s["clips"] :].flatten(0, 1)
-        with torch.no_grad():
-            features.scaled(features(z, [None] * len(z)), learn=True)
-    if s["focus"]:
-        far = far_from(run.ema, features, sampler, s)
-        usual = float(np.median(list(far.values())))
-        print("farthest from recordings: " + ", ".join(sorted(far, key=far.__getitem__)[:-11:-1]), flush=True)
-        sampling["far"] = {label: max(x / usual, NEAREST) ** s["focus"] for label, x in far.items()}
-    with batches_ahead(work, sampling, seed, GroupSampler) as batches:
+    with batches_ahead(work, trained["settings"] | s, 7000 + run.step, GroupSampler) as batches:
+        for z, *_ in itertools.islice(batches, 10):  # what is compared is scaled by how recordings differ
+            with torch.no_grad():
+                features.scaled(features(z[:, s["clips"] :].flatten(0, 1), [None] * (len(z) * s["clips"])), learn=True)
         for _ in run:
             z, given, keep = next(batches)
             losses = []
