@@ -47,7 +47,7 @@ FAMILIAR = (0.95, 0.985)
 warm night with crickets" is what crickets are called."""
 OF_A_KIND = (0.8, 0.9)
 """The same, with the nearest kind, where captions are not known."""
-AVOIDED = 0.5
+AVOIDED = 0.2
 """How much less what is to be avoided is drawn to its kind: drawn as far, big waves would be the sea itself."""
 SAME = 0.995
 """Cosine from which a text is the name itself."""
