@@ -113,6 +113,7 @@ def _along(x: Tensor, length: int) -> Tensor:
 
 
 @lru_cache(maxsize=4)
+@torch.inference_mode(False)  # what is kept serves training as well
 def _across(length: int) -> Tensor:
     """What smooths over so many bands, mirrored at the ends, ``(BANDS, BANDS)``."""
     half = length // 2

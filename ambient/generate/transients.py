@@ -168,6 +168,7 @@ def grained(noise: Tensor, power: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=1)
+@torch.inference_mode(False)  # what is kept serves training as well
 def _ranges() -> Tensor:
     """What lets the bands of each of GRAINS through, ``(GRAINS, _LONG // 2 + 1)``."""
     hz = torch.arange(_LONG // 2 + 1) * RATE / _LONG
