@@ -12,7 +12,8 @@ from ambient.generate.bands import BANDS, HOP, WINDOW, analyse
 from ambient.generate.bundled import _load
 from ambient.generate.catalogue import MODELS
 from ambient.generate.codec import EDGE_LATENTS, FRAME, AmbienceCodec
-from ambient.generate.transients import GRAINS, LOUDEST, clicks_in, grained, struck
+from ambient.generate.detail import _across
+from ambient.generate.transients import GRAINS, LOUDEST, _ranges, clicks_in, grained, struck
 
 TO_BINS = AmbienceCodec(latent_dim=1, hidden=1).to_long
 
@@ -157,3 +158,17 @@ def test_steady_noise_has_hardly_a_grain(codec: AmbienceCodec, seed: int, level:
     power[..., :4], power[..., -4:] = power[..., 4:8], power[..., -8:-4]  # windows that reach beyond the ends
     assert float((grained(noise, power) - noise).square().mean() / noise.square().mean()) < 0.02
     assert torch.equal(grained(noise, torch.full_like(power, level)), noise)
+
+
+def test_what_is_kept_between_calls_serves_training_too() -> None:
+    power = torch.full((1, 2, BANDS, 64), -8.0)
+    power[..., 30] += 3
+    for kept in (_ranges, _across):
+        kept.cache_clear()
+    with torch.inference_mode():
+        heard, passed = grained(hiss(4)[None], power), _across(7)
+    trained = grained(hiss(4)[None], power.requires_grad_())
+    trained.square().sum().backward()
+    assert power.grad is not None and power.grad[..., 30].abs().min() == 0 < power.grad[..., 30].abs().max()
+    torch.testing.assert_close(trained.detach(), heard)
+    (passed @ torch.ones(BANDS, 1, requires_grad=True)).sum().backward()
