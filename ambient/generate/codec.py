@@ -437,7 +437,9 @@ def _bounded(power: Tensor, bands: Tensor) -> Tensor:
     """Log band powers as drawn, ``(batch, 2, BANDS, hops)``, no farther above the smooth ones ``(batch, 2 * BANDS,
     hops)`` near them than recordings are, and no louder than these are: of latents unlike any recording's, what is
     drawn may be anything."""
-    near = functional.max_pool2d(bands.view_as(power), (7, 2 * STACK + 1), 1, (3, STACK))
+    # bands first, then hops: the same at a sixth of the cost
+    near = functional.max_pool2d(bands.view_as(power), (7, 1), 1, (3, 0))
+    near = functional.max_pool2d(near, (1, 2 * STACK + 1), 1, (0, STACK))
     return torch.minimum(power, torch.minimum(near + ABOVE, near.clamp_min(HIGHEST)))
 
 
