@@ -144,10 +144,11 @@ def struck(power: Tensor, clicks: Clicks, noise: Tensor, to_bins: Tensor) -> tup
 def grained(noise: Tensor, power: Tensor) -> Tensor:
     """White noise ``(batch, 2, samples)`` with bursts where bands that it is brought to, log powers ``(batch, 2, BANDS,
     hops)`` of mid and side, stand out for no longer than the window."""
-    out = functional.pad(noise, (0, _LONG + 2 * HOP))
+    out = functional.pad(noise, (LEAD, _LONG + 2 * HOP))
     near, long = (torch.arange(n, device=noise.device) for n in (SPAN, _LONG))
     fall = torch.exp(long / (-2 * BURST))
     fall = fall / fall.square().sum().sqrt()
+    turn = -2 * torch.pi / _LONG * torch.arange(_LONG // 2 + 1, device=noise.device)
     for (first, last, begins), passed in zip(GRAINS, _ranges().to(noise), strict=True):
         wide = _held(power[:, 0, first:last].mean(1), SPAN - 1 + _HALF)
         bump = wide[:, SPAN - 1 : 1 - SPAN] - _ground(wide)
@@ -158,13 +159,18 @@ def grained(noise: Tensor, power: Tensor) -> Tensor:
         excess = bump[item[:, None], hop[:, None] + near].exp() - 1
         energy = STRENGTH * HOP * excess.sum(1) * (1 - torch.exp(-beyond[item, hop] / SURELY))
         late = (excess * near).sum(1) / excess.sum(1) - _HALF
-        at = ((hop + late + 0.5) * HOP - BURST / 2).round().long().clamp_min(0)
+        after = (
+            late * HOP + HOP // 2 - BURST / 2
+        )  # the hop's begin; of its parts of a sample too, or two decodes differ
+        whole = after.floor()
+        turned = torch.polar(torch.ones_like(after)[:, None], turn * (after - whole + LEAD)[:, None])
+        at = (hop * HOP + whole.long()).clamp_min(0)
         # the noise around it, backwards, mid for side and side for mid
         bursts = functional.pad(noise, (0, _LONG))[item[:, None], :, hop[:, None] * HOP + long].flip(1).transpose(1, 2)
-        bursts = torch.fft.rfft(bursts * fall * energy.sqrt()[:, None, None]) * passed
+        bursts = torch.fft.rfft(bursts * fall * energy.sqrt()[:, None, None]) * passed * turned[:, None]
         rows = (2 * item[:, None] + torch.arange(2).to(item))[..., None] * out.shape[-1] + (at[:, None] + long)[:, None]
         out.view(-1).index_add_(0, rows.flatten(), torch.fft.irfft(bursts, n=_LONG).flatten())
-    return out[..., : noise.shape[2]]
+    return out[..., LEAD : LEAD + noise.shape[2]]
 
 
 @lru_cache(maxsize=1)

@@ -16,7 +16,16 @@ from ambient.errors import BackendError
 from ambient.generate.bands import BANDS, HOP, STACK, analyse
 from ambient.generate.bundled import WEIGHTS, _load
 from ambient.generate.catalogue import MODELS
-from ambient.generate.codec import EDGE_LATENTS, FRAME, SPAN, AmbienceCodec, position_detail, position_noise, steadied
+from ambient.generate.codec import (
+    EDGE_LATENTS,
+    FRAME,
+    SPAN,
+    AmbienceCodec,
+    _highest,
+    position_detail,
+    position_noise,
+    steadied,
+)
 from ambient.generate.detail import DRAWN
 
 CHANCE = json.loads((MODELS / "bundled" / "codec" / "config.json").read_text())["chance"]
@@ -94,6 +103,15 @@ def test_latents_like_no_recording_make_no_bang(codec: AmbienceCodec, seed: int,
 
 
 @torch.inference_mode()
+@given(st.integers(1, 40), st.integers(1, 9), st.integers(0, 20), st.booleans())
+def test_the_highest_nearby_is_what_pooling_finds(rows: int, columns: int, reach: int, across: bool) -> None:
+    x = torch.randn(2, 1, rows, columns, generator=torch.Generator().manual_seed(rows))
+    size = (2 * reach + 1, 1) if across else (1, 2 * reach + 1)
+    found = _highest(x, reach, 2 if across else 3)
+    beyond = torch.nn.functional.pad(x, (0, 0, reach, reach) if across else (reach, reach), value=-torch.inf)
+    assert torch.equal(found, torch.nn.functional.max_pool2d(beyond, size, 1))
+
+
 def test_silence_is_not_raised_to_noise(codec: AmbienceCodec) -> None:
     silence = torch.full((1, 2, 20 * FRAME), 1e-7)
     assert level(codec.decode(codec.encode(silence).latents, [0], [1]).sample) < -75

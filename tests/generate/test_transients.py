@@ -160,6 +160,22 @@ def test_steady_noise_has_hardly_a_grain(codec: AmbienceCodec, seed: int, level:
     assert torch.equal(grained(noise, torch.full_like(power, level)), noise)
 
 
+@given(st.integers(0, 10_000), st.integers(1, 1800), st.floats(-1e-6, 1e-6))
+@settings(max_examples=40, deadline=None)
+def test_a_grain_sounds_the_same_wherever_a_clip_begins(seed: int, hops: int, rounding: float) -> None:
+    draw = torch.Generator().manual_seed(seed)
+    power = torch.randn(1, 2, BANDS, 64, generator=draw) - 8
+    power += 3 * torch.randn(1, 1, 1, 64, generator=draw)  # bands that stand out together, now and then
+    noise = torch.randn(1, 2, 64 * HOP, generator=draw)
+    earlier = torch.full((1, 2, BANDS, hops), -8.0)
+    early = torch.zeros(1, 2, hops * HOP)
+    one = grained(noise, power)
+    two = grained(torch.cat([early, noise], 2), torch.cat([earlier, power * (1 + rounding)], 3))[..., hops * HOP :]
+    inside = slice(8 * HOP, -8 * HOP)
+    assert float((one - noise).abs().max()) > 1  # there are some
+    torch.testing.assert_close(one[..., inside], two[..., inside], atol=2e-3 * float(one.abs().max()), rtol=0)
+
+
 def test_what_is_kept_between_calls_serves_training_too() -> None:
     power = torch.full((1, 2, BANDS, 64), -8.0)
     power[..., 30] += 3
