@@ -115,7 +115,8 @@ def test_all_stages_and_the_model_they_make(tmp_path: pathlib.Path, capsys: pyte
     diffusion = ["diffusion", work, "--seconds", 1, *(x for s in ["latent_dim=16", *small] for x in ("--set", s))]
     train(capsys, *diffusion)
     assert "from step 0" not in train(capsys, *diffusion)  # goes on where it stopped
-    train(capsys, "export", work, tmp_path / "plain", "--set", "anchor_clips=4", "--set", "bias_clips=1")
+    few = ["anchor_clips=4", "bias_clips=1", "caption_clips=0"]
+    train(capsys, "export", work, tmp_path / "plain", *(x for s in few for x in ("--set", s)))
     plain = json.loads((tmp_path / "plain" / "model_index.json").read_text())
     assert plain["ambient"]["guidance"] > 1 and "distilled_steps" not in plain["ambient"]
     endless = [*diffusion, "--seconds", 600, "--set", "ahead=1", "--set", "batch=16"]  # more than a pipe holds
@@ -152,7 +153,9 @@ def test_all_stages_and_the_model_they_make(tmp_path: pathlib.Path, capsys: pyte
     saved = torch.load(work / "texture.pt", weights_only=False)
     torch.save(saved | {"step": 49}, work / "texture.pt")
     assert "'step': 50, 'distance'" in train(capsys, *texture)
-    train(capsys, "export", work, tmp_path / "model", "--set", "anchor_clips=4", "--set", "bias_clips=1")
+    few = ["anchor_clips=4", "bias_clips=1", "caption_clips=2", "caption_sets=2"]
+    said = train(capsys, "export", work, tmp_path / "model", *(x for s in few for x in ("--set", s)))
+    assert "captions are left to others of their kind" in said
     card = json.loads((tmp_path / "model" / "model_index.json").read_text())
     assert card["_class_name"] == "AmbiencePipeline"
     assert (card["ambient"]["steps"], card["ambient"]["min_steps"], card["ambient"]["guidance"]) == (2, 2, 1.0)

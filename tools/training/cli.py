@@ -89,7 +89,14 @@ def _parser() -> argparse.ArgumentParser:
     export = stage("export", "the trained parts as a model that `--model DIR` takes", trains=False)
     export.add_argument("work", type=pathlib.Path)
     export.add_argument("out", type=pathlib.Path)
-    export.add_argument(
+    parts = export.add_mutually_exclusive_group()
+    parts.add_argument(
+        "--captions-for",
+        type=pathlib.Path,
+        metavar="MODEL",
+        help="this model, bit for bit, with the captions that it paints badly left to better ones of their kind",
+    )
+    parts.add_argument(
         "--names-for",
         type=pathlib.Path,
         metavar="MODEL",
@@ -197,9 +204,11 @@ def main(arguments: list[str] | None = None) -> int:
 
         texture.train(given.work, settings, threads=given.threads, seconds=given.seconds)
     elif given.stage == "export":
-        from tools.training.export import export, rename
+        from tools.training.export import export, rename, well_painted
 
-        if given.names_for:
+        if given.captions_for:
+            well_painted(given.work, given.captions_for, given.out, settings)
+        elif given.names_for:
             rename(given.work, given.names_for, given.out)
         else:
             export(given.work, given.out, settings)

@@ -22,6 +22,7 @@ from tools.training.adopt import OwnEncoder, load_half, read_encoder
 from tools.training.captions import PHRASES, PLACES
 from tools.training.codec import linear, trained_detail
 from tools.training.diffusion import TEXT_DIM, Kind, Sampler, build
+from tools.training.painted import leave
 from tools.training.texture import GroupSampler
 from tools.training.tones import knows_calls
 
@@ -33,7 +34,8 @@ OF_PLACES = 0.95
 
 def export(work: pathlib.Path, out: pathlib.Path, settings: dict[str, Any]) -> int:
     """Writes the model into ``out``; ``settings``: ``shift`` and what planners must know. Returns its size in bytes."""
-    about = {k: v for k, v in settings.items() if k not in ("shift", "anchor_clips", "bias_clips", "distilled")}
+    not_its = ("shift", "anchor_clips", "bias_clips", "caption_clips", "caption_sets", "distilled")
+    about = {k: v for k, v in settings.items() if k not in not_its}
     clips = settings["anchor_clips"]
     trained = torch.load(work / "diffusion.pt", weights_only=False, map_location="cpu")
     transformer = build(trained["settings"])
@@ -103,6 +105,10 @@ def export(work: pathlib.Path, out: pathlib.Path, settings: dict[str, Any]) -> i
     ):
         known.copy_(measured)
     _write(encoder, out / "prompt_encoder")
+    if settings["caption_clips"]:
+        clips, sets = settings["caption_clips"], settings["caption_sets"]
+        encoder.captions.copy_(leave(out, work, trained["settings"], clips=clips, sets=sets))
+        _write(encoder, out / "prompt_encoder")
     size = sum(p.stat().st_size for p in out.rglob("*") if p.is_file())
     print(f"export: {size / 1e6:.1f} MB in {out}, after {trained['step']} steps of diffusion training")
     return size
@@ -115,16 +121,9 @@ def rename(work: pathlib.Path, model: pathlib.Path, out: pathlib.Path) -> int:
 
     Raises SystemExit where the working folder has learned no names, or the captions there are not the model's.
     """
-    try:
-        about = json.loads((model / "prompt_encoder" / "config.json").read_text())
-        encoder = PromptEncoder(**{k: v for k, v in about.items() if not k.startswith("_")})
-        encoder.load_state_dict(load_half(model / "prompt_encoder" / WEIGHTS))
-    except (OSError, ValueError, TypeError, RuntimeError) as error:
-        raise SystemExit(f"{model} is no model to give names to: {error}") from error
+    encoder = _encoder_of(model)
     if not (work / "naming.pt").exists():
         raise SystemExit(f"{work} has learned no names: run `tools/train naming {work} --dictionary …` first")
-    if not len(encoder.names):
-        raise SystemExit(f"{model} knows no captions, by which names are read: export it whole, without --names-for")
     stands = _stands(work)
     begun, now = (torch.from_numpy(OwnEncoder(work, part)(list(stands))) for part in ("prompt.pt", "naming.pt"))
     now *= torch.from_numpy(_lengths(stands))
@@ -137,11 +136,46 @@ def rename(work: pathlib.Path, model: pathlib.Path, out: pathlib.Path) -> int:
     names = now[row]
     learned = {k: v for k, v in read_encoder(work)["model"].items() if not k.startswith("usual.")}
     encoder.load_state_dict(encoder.state_dict() | learned | {"names": names})
+    return _with_encoder(model, encoder, out, f"with the names of {work}")
+
+
+def well_painted(work: pathlib.Path, model: pathlib.Path, out: pathlib.Path, settings: dict[str, Any]) -> int:
+    """Writes ``model`` into ``out`` with the captions that it paints badly left to better ones of their kind (see
+    ``painted``), by the recordings of ``work``; all else is the model's, bit for bit. Returns the size in bytes.
+
+    ``settings``: ``caption_clips`` and ``caption_sets``. Raises SystemExit where the transformer is not that of the
+    working folder in size, or the model knows no captions.
+    """
+    encoder = _encoder_of(model)
+    try:
+        trained = torch.load(work / "diffusion.pt", weights_only=False, map_location="cpu")["settings"]
+        captions = leave(model, work, trained, clips=settings["caption_clips"], sets=settings["caption_sets"])
+    except (OSError, RuntimeError) as error:
+        raise SystemExit(f"{model} cannot be judged by {work}, prepare it --from {model}: {error}") from error
+    encoder.captions.copy_(captions)
+    return _with_encoder(model, encoder, out, "with captions left to better ones")
+
+
+def _encoder_of(model: pathlib.Path) -> PromptEncoder:
+    """The prompt encoder of a finished model, in single precision. Raises SystemExit."""
+    try:
+        about = json.loads((model / "prompt_encoder" / "config.json").read_text())
+        encoder = PromptEncoder(**{k: v for k, v in about.items() if not k.startswith("_")})
+        encoder.load_state_dict(load_half(model / "prompt_encoder" / WEIGHTS))
+    except (OSError, ValueError, TypeError, RuntimeError) as error:
+        raise SystemExit(f"{model} is no model to give names to: {error}") from error
+    if not len(encoder.names):
+        raise SystemExit(f"{model} knows no captions, by which names are read: export it whole")
+    return encoder
+
+
+def _with_encoder(model: pathlib.Path, encoder: PromptEncoder, out: pathlib.Path, how: str) -> int:
+    """Writes ``model`` into ``out`` with another prompt encoder; its size in bytes, and says so."""
     if out.resolve() != model.resolve():
         shutil.copytree(model, out, dirs_exist_ok=True)
     _write(encoder, out / "prompt_encoder")
     size = sum(p.stat().st_size for p in out.rglob("*") if p.is_file())
-    print(f"export: {size / 1e6:.1f} MB in {out}, {model} with the names of {work}")
+    print(f"export: {size / 1e6:.1f} MB in {out}, {model} {how}")
     return size
 
 
