@@ -222,7 +222,7 @@ class BundledBackend(BatchedBackend):
                 known[i, :, -request.head.kept :] = torch.from_numpy(request.head.latents.astype(np.float32))
                 mask[i, :, -request.head.kept :] = 1.0
         one_shot = torch.tensor([float(r.one_shot) for r in batch])
-        wanted = condition(torch.stack([self._meaning(r.prompt) for r in batch]), one_shot)
+        wanted = condition(torch.stack([self._reader.told(self._meaning(r.prompt)) for r in batch]), one_shot)
         avoided = condition(torch.stack([self._reader.avoided(r.prompt.avoid) for r in batch]), one_shot)
         # a distilled model needs no guidance, except away from what is to be avoided
         strengths = [r.guidance + _AVOID * (r.guidance == 1 and bool(r.prompt.avoid)) for r in batch]

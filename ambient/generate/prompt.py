@@ -185,11 +185,12 @@ class PromptEncoder(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers
         sharpness: float = 20.0,
         known_captions: int = 0,
         biased: bool = False,
+        inverted: bool = False,
     ) -> None:
         """``kinds``: number of known kinds of sound; ``grounding``, ``sharpness``: see :func:`ground`;
         ``known_captions``: number of those that stand for phrases, see :func:`read`; ``biased``: whether it is known
         where the model paints each kind, see :meth:`Reader.painted`, and how far from recordings, see
-        :meth:`Reader.bias`."""
+        :meth:`Reader.bias`; ``inverted``: and by which words it paints each best, see :meth:`Reader.told`."""
         super().__init__()
         self.table = nn.Embedding(vocabulary, table_dim)
         self.widen = nn.Linear(table_dim, dim)
@@ -208,6 +209,7 @@ class PromptEncoder(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers
         self.register_buffer("captions", torch.zeros(known_captions, dim), persistent=known_captions > 0)
         self.register_buffer("bias", torch.zeros(kinds, latent_dim), persistent=biased)
         self.register_buffer("painted", torch.zeros(kinds, latent_dim), persistent=biased)
+        self.register_buffer("told", torch.zeros(kinds, dim), persistent=inverted)
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         x = self.norm(self.widen(self.table(ids)) + self.positions[: ids.shape[1]])
@@ -271,6 +273,13 @@ class Reader:
         """How far from :meth:`usual` the model by itself paints a meaning on average, ``(latent_dim,)``; for a unit
         vector ``(dim,)``, by the kinds of sound nearest to it."""
         return self._of_kinds(meaning, self._encoder.painted)
+
+    @torch.inference_mode()
+    def told(self, meaning: Tensor) -> Tensor:
+        """What the transformer is told of a meaning, unit vectors ``(dim,)``: moved to where it paints the kinds of
+        sound nearest to it more as recordings are. Textual inversion (Gal et al., arXiv 2208.01618), of kinds."""
+        moved: Tensor = nn.functional.normalize(meaning + self._of_kinds(meaning, self._encoder.told), dim=-1)
+        return moved
 
     def _of_kinds(self, meaning: Tensor, rows: Tensor) -> Tensor:
         part = self._encoder

@@ -156,6 +156,13 @@ def test_all_stages_and_the_model_they_make(tmp_path: pathlib.Path, capsys: pyte
     few = ["anchor_clips=4", "bias_clips=1", "caption_clips=2", "caption_sets=2"]
     said = train(capsys, "export", work, tmp_path / "model", *(x for s in few for x in ("--set", s)))
     assert "captions are left to others of their kind" in said
+    few = ["clips=2", "steps=1", "sets=2", "beyond=-9.0", "bias_clips=1"]
+    inversion = ["inversion", work, tmp_path / "model", tmp_path / "model", *(x for s in few for x in ("--set", s))]
+    assert "stopped before" in train(capsys, *inversion, "--seconds", 0)
+    train(capsys, *inversion)
+    rows = [json.loads(line) for line in (work / "inversion.jsonl").read_text().splitlines()]
+    assert len(rows) == len({r["kind"] for r in rows}) >= 3 and all(np.isfinite(r["now"]) for r in rows)
+    assert "inversion: {" not in train(capsys, *inversion)  # all is done
     card = json.loads((tmp_path / "model" / "model_index.json").read_text())
     assert card["_class_name"] == "AmbiencePipeline"
     assert (card["ambient"]["steps"], card["ambient"]["min_steps"], card["ambient"]["guidance"]) == (2, 2, 1.0)
@@ -177,6 +184,7 @@ def test_all_stages_and_the_model_they_make(tmp_path: pathlib.Path, capsys: pyte
     encoder = backend._reader._encoder  # it knows the labels, and draws meanings towards them
     assert encoder.prototypes.shape[0] >= 3 and encoder.config.grounding > 0
     assert len(encoder.captions) >= 3 and bool(encoder.bias.any())
+    assert encoder.config.inverted and bool(encoder.told.any()) == any(r["kept"] for r in rows)
     # the finished model is a start for other recordings, without the teacher
     more = tmp_path / "more"
     settings = ["--set", "texts_per_label=8", "--set", "procedural=0"]

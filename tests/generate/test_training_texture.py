@@ -160,7 +160,7 @@ def test_it_trains_on_what_the_model_plays(monkeypatch: pytest.MonkeyPatch) -> N
         noise = torch.randn((1, 64, 24), generator=torch.Generator().manual_seed(5))
         known, mask = torch.zeros(1, 64, 24), torch.zeros(1, 1, 24)
         known[0, :, :4], mask[..., :4] = torch.from_numpy(tail.latents.astype(np.float32)), 1.0
-        meaning = backend._reader.text("rain")
+        meaning = backend._reader.told(backend._reader.text("rain"))
         told = torch.cat([meaning * meaning.shape[-1] ** 0.5, torch.zeros(1)])[None]
         made = sample(backend._transformer, noise, told, known, mask, backend.info.steps)
     assert torch.allclose(made, played, atol=1e-4)

@@ -26,6 +26,7 @@ out):
   tools/train distil out/train --threads 2
   tools/train texture out/train --threads 2
   tools/train export out/train out/model
+  tools/train inversion out/train out/model out/model
   tools/train evaluate out/model --work out/train
 
 The manifest is a CSV file with the columns file, label and caption (and author, source, licence for the credits);
@@ -102,6 +103,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="MODEL",
         help="only the names that `naming` taught the encoder, and all else as it is in this model, bit for bit",
     )
+    inversion = stage("inversion", "a finished model is told of each kind what it paints nearer to recordings")
+    inversion.add_argument(
+        "model", type=pathlib.Path, help="a finished model, made with this folder or prepared --from"
+    )
+    inversion.add_argument("out", type=pathlib.Path, help="folder of the model that knows what was learned")
     evaluate = stage("evaluate", "speed, level, continuity and (with a tagger) recognition, as JSON", trains=False)
     evaluate.add_argument("model", help="a name or a folder")
     evaluate.add_argument("--work", type=pathlib.Path, help="draw its loss curves too, as curves.png there")
@@ -212,6 +218,10 @@ def main(arguments: list[str] | None = None) -> int:
             rename(given.work, given.names_for, given.out)
         else:
             export(given.work, given.out, settings)
+    elif given.stage == "inversion":
+        from tools.training.export import inverted
+
+        inverted(given.work, given.model, given.out, settings, given.seconds)
     else:
         from tools.training import evaluate
 

@@ -345,13 +345,14 @@ def picture(work: pathlib.Path) -> None:
         ("diffusion", "loss"),
         ("distil", "error"),
         ("texture", "distance"),
+        ("inversion", "far"),
     ]
-    figure, axes = plt.subplots(1, len(shown), figsize=(21, 3.2))
+    figure, axes = plt.subplots(1, len(shown), figsize=(24, 3.2))
     for axis, (stage, key) in zip(axes, shown, strict=True):
         path = work / f"{stage}.jsonl"
         rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
         axis.plot([r["step"] for r in rows], [r[key] for r in rows], lw=1)
-        axis.set(title=f"{stage}: {key}", xlabel="step")
+        axis.set(title=f"{stage}: {key}", xlabel="kind" if stage == "inversion" else "step")
     figure.tight_layout()
     figure.savefig(work / "curves.png", dpi=110)
     plt.close(figure)

@@ -6,6 +6,8 @@ import itertools
 import json
 import pathlib
 import shutil
+import tempfile
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,7 @@ from tools.training.adopt import OwnEncoder, load_half, read_encoder
 from tools.training.captions import PHRASES, PLACES
 from tools.training.codec import linear, trained_detail
 from tools.training.diffusion import TEXT_DIM, Kind, Sampler, build
+from tools.training.inversion import kinds_of, learn
 from tools.training.painted import leave
 from tools.training.texture import GroupSampler
 from tools.training.tones import knows_calls
@@ -156,6 +159,35 @@ def well_painted(work: pathlib.Path, model: pathlib.Path, out: pathlib.Path, set
     return _with_encoder(model, encoder, out, "with captions left to better ones")
 
 
+def inverted(
+    work: pathlib.Path, model: pathlib.Path, out: pathlib.Path, settings: dict[str, Any], seconds: float | None = None
+) -> int:
+    """Writes ``model`` into ``out`` with what ``inversion`` learns by the recordings of ``work``, and the colour of
+    what that changes as it then is; all else is the model's, bit for bit. Returns the size in bytes.
+
+    Raises SystemExit."""
+    learned = learn(work, model, settings, seconds=seconds)
+    before = _encoder_of(model)
+    config = {k: v for k, v in before.config.items() if not k.startswith("_")}
+    encoder = PromptEncoder(**config | {"inverted": True})
+    none = {name: torch.zeros_like(getattr(before, name)) for name in ("bias", "painted")}
+    encoder.load_state_dict(before.state_dict() | none | {"told": before.told})
+    rows = {label: row for row, label in enumerate(kinds_of(work))}
+    for label, moved in learned.items():
+        encoder.told[rows[label]] = moved
+    trained = torch.load(work / "diffusion.pt", weights_only=False, map_location="cpu")["settings"]
+    with tempfile.TemporaryDirectory() as folder:
+        plain = pathlib.Path(folder)
+        shutil.copytree(model, plain, dirs_exist_ok=True)
+        _write(encoder, plain / "prompt_encoder")
+        measured = bias_of(plain, work, trained, settings["bias_clips"], only=learned)
+    for name, found in zip(none, measured, strict=True):
+        known = getattr(encoder, name).copy_(getattr(before, name))
+        for label in learned:
+            known[rows[label]] = found[rows[label]]
+    return _with_encoder(model, encoder, out, f"with {len(learned)} kinds nearer to recordings")
+
+
 def _encoder_of(model: pathlib.Path) -> PromptEncoder:
     """The prompt encoder of a finished model, in single precision. Raises SystemExit."""
     try:
@@ -233,19 +265,19 @@ def usual_latents(work: pathlib.Path, settings: dict[str, Any], clips: int) -> d
 
 @torch.inference_mode()
 def bias_of(
-    model: pathlib.Path, work: pathlib.Path, settings: dict[str, Any], clips: int
+    model: pathlib.Path, work: pathlib.Path, settings: dict[str, Any], clips: int, only: Collection[str] | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """How far from training recordings a model paints each kind on average, ``(kinds, latent_dim)``: mean latents of
     ``clips`` of its labels' phrases, and of twice as many stretches of recordings. In colour and width, not in power,
     which is the scene's. And how far from the usual place of its phrases it paints each, of the same shape. Zeros for
-    kinds that the folder has no sounds of. The model is to have none of this yet."""
+    kinds that the folder has no sounds of, and those not among ``only``. The model is to have none of this yet."""
     backend = BundledBackend(str(model), threads=torch.get_num_threads())
     encoder, info, step = backend._encoder, backend.info, backend._codec.power_step()
     found, painted = (torch.zeros(len(encoder.prototypes), info.latent_channels) for _ in range(2))
     sampler = GroupSampler(work, settings | {"drop_text": 0.0}, seed=2)
-    labels = sorted({e["label"] for e in json.loads((work / "index.json").read_text())})
+    labels = kinds_of(work)
     for row, label in enumerate(labels):
-        if label not in sampler.by_label or not clips:
+        if label not in sampler.by_label or not clips or (only is not None and label not in only):
             continue
         said = PHRASES.get(label, [label])
         asked = [

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import json
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ambient.generate.bundled import WEIGHTS, BundledBackend
 from ambient.messages import ClipKey, ClipRequest, PromptMix
@@ -25,14 +26,14 @@ from tools.training.captions import PHRASES
 from tools.training.diffusion import Kind, build
 from tools.training.texture import Features, GroupSampler, energy_distance
 
-__all__ = ["Painted", "leave", "measure", "stand_ins"]
+__all__ = ["FRAMES", "Judge", "Painted", "leave", "measure", "painted_by", "stand_ins"]
 
 FRAMES = 48
 """Latent frames of the clips that are compared."""
 LAYERS, LEVEL = [2, 5], 0.1
 """Features of the model that judge, as in ``texture``."""
-SCALED = 12
-"""Batches of recordings by which features are scaled."""
+SCALED = 36
+"""Sets of recordings by which features are scaled."""
 WORSE, APART = 0.4, 0.2
 """How much nearer to recordings what stands for a caption must lie: by that share of its own distance, and so much at
 least."""
@@ -68,7 +69,42 @@ def stand_ins(far: NDArray[np.float64], meanings: NDArray[np.float32]) -> list[i
     return [int(near[i].argmax()) if better[i].any() else i for i in range(len(far))]
 
 
-@torch.inference_mode()
+class Judge:
+    """How far clips lie from recordings of their kind, by the energy distance of what ``texture`` compares."""
+
+    def __init__(
+        self, model: pathlib.Path, work: pathlib.Path, settings: dict[str, Any], clips: int, seed: int
+    ) -> None:
+        """``model``: a finished one, whose transformer sees them; ``settings``: of the diffusion stage; ``clips``: in a
+        set."""
+        self.transformer = build(settings).eval().requires_grad_(False)
+        self.transformer.load_state_dict(load_half(model / "transformer" / WEIGHTS))
+        torch.manual_seed(seed)  # features are asked for with noise
+        seeing = build(settings).eval().requires_grad_(False)
+        seeing.load_state_dict(self.transformer.state_dict())
+        self._features = Features(seeing, work, LAYERS, LEVEL, torch.bfloat16)
+        self._sampler = GroupSampler(work, settings | {"drop_text": 0.0}, seed)
+        self._clips = clips
+        self.labels = self._sampler.labels
+        for label in self._sampler.rng.choice(self.labels, SCALED):
+            self._features.scaled(self._of(str(label)), learn=True)
+
+    def _of(self, label: str) -> dict[str, Tensor]:
+        z = np.stack([self._sampler.clip(Kind((label,)), FRAMES)[0] for _ in range(self._clips)])
+        with torch.no_grad():
+            return self._features(torch.from_numpy(z.astype(np.float32)), [None] * self._clips)
+
+    def recorded(self, label: str) -> dict[str, Tensor]:
+        """What is to be compared of a set of training recordings."""
+        return self._features.scaled(self._of(label), learn=False)
+
+    def far(self, made: Tensor, recorded: dict[str, Tensor]) -> Tensor:
+        """The distance of latents ``(clips, latent_dim, FRAMES)``, with a gradient."""
+        found = self._features.scaled(self._features(made, [None] * len(made)), learn=False)
+        return torch.stack([energy_distance(found[name], recorded[name]) for name in found if name != "seam"]).sum()
+
+
+@torch.no_grad()
 def measure(
     model: pathlib.Path, work: pathlib.Path, settings: dict[str, Any], *, clips: int, sets: int
 ) -> Iterator[Painted]:
@@ -76,42 +112,33 @@ def measure(
 
     ``settings``: of the diffusion stage, for the sampler of recordings."""
     backend = BundledBackend(str(model), threads=torch.get_num_threads())
-    steps, guidance = backend.info.steps, backend.info.guidance
-    judge = build(settings).eval().requires_grad_(False)
-    judge.load_state_dict(load_half(model / "transformer" / WEIGHTS))
-    torch.manual_seed(4)  # features are asked for with noise
-    features = Features(judge, work, LAYERS, LEVEL, torch.bfloat16)
-    sampler = GroupSampler(work, settings | {"drop_text": 0.0}, seed=3)
-
-    def recorded(label: str) -> dict[str, torch.Tensor]:
-        z = np.stack([sampler.clip(Kind((label,)), FRAMES)[0] for _ in range(clips)])
-        return features(torch.from_numpy(z.astype(np.float32)), [None] * clips)
-
-    for _ in range(SCALED):
-        for label in sampler.rng.choice(sampler.labels, 3):
-            features.scaled(recorded(str(label)), learn=True)
-    for label in sampler.labels:
+    judge = Judge(model, work, settings, clips, seed=4)
+    for label in judge.labels:
         captions = PHRASES.get(label, [])
         if len(captions) < 2:
             continue
-        theirs = [features.scaled(recorded(label), learn=False) for _ in range(sets)]
+        recorded = [judge.recorded(label) for _ in range(sets)]
         far = np.zeros((len(captions), sets))
         for row, text in enumerate(captions):
-            prompt = PromptMix.of(text)
-            for column, real in enumerate(theirs):
-                seeds = range(10**6 * (column + 1), 10**6 * (column + 1) + clips)
-                asked = [
-                    ClipRequest(ClipKey(text, i), 0, FRAMES, 0, seed, seed, prompt, steps, guidance)
-                    for i, seed in enumerate(seeds)
-                ]
-                made = backend._denoised(asked, steps)[2] + backend._bias(prompt)[:, None]
-                found = features.scaled(features(made, [None] * clips), learn=False)
-                apart = [energy_distance(found[name], real[name]) for name in found if name != "seam"]
-                far[row, column] = float(torch.stack(apart).sum())
+            for column, theirs in enumerate(recorded):
+                made = painted_by(backend, text, range(10**6 * (column + 1), 10**6 * (column + 1) + clips))
+                far[row, column] = float(judge.far(made, theirs))
         yield Painted(label, captions, far)
 
 
-def leave(model: pathlib.Path, work: pathlib.Path, settings: dict[str, Any], *, clips: int, sets: int) -> torch.Tensor:
+def painted_by(backend: BundledBackend, text: str, seeds: Iterable[int]) -> Tensor:
+    """Latents ``(seeds, latent_dim, FRAMES)`` of a text, of the colour that it is played in."""
+    prompt, info = PromptMix.of(text), backend.info
+    asked = [
+        ClipRequest(ClipKey(text, i), 0, FRAMES, 0, seed, seed, prompt, info.steps, info.guidance)
+        for i, seed in enumerate(seeds)
+    ]
+    with torch.inference_mode():
+        made: Tensor = backend._denoised(asked, info.steps)[2] + backend._bias(prompt)[:, None]
+    return made.clone()
+
+
+def leave(model: pathlib.Path, work: pathlib.Path, settings: dict[str, Any], *, clips: int, sets: int) -> Tensor:
     """The captions that the model's prompt encoder is to have, ``(known_captions, dim)``: rows of what is painted badly
     (see :func:`measure`) are those of what stands for it. Says what is left to what, and writes all distances into
     ``captions.jsonl`` in ``work``."""
