@@ -4,7 +4,8 @@ Further training of the transformer that dwells on kinds that it paints badly br
 away. Here its weights stay as they are, and one vector of each such kind is learned, which is added to what it is told
 of sounds of that kind: textual inversion (Gal et al., arXiv 2208.01618) of kinds. What is compared is what ``texture``
 compares, and the gradient goes back through all steps of sampling. A kind keeps its vector if fresh clips are nearer to
-fresh recordings with it, by more than chance.
+fresh recordings with it, by more than chance, and if clips as they are played are nearer, too, by the statistics of
+``likeness``, which nothing was taught by, to recordings that were held out, where the kind has such.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from torch.nn import functional
 from ambient.errors import BackendError
 from ambient.generate.bundled import WEIGHTS, BundledBackend, condition
 from tools.training.captions import PHRASES
+from tools.training.evaluate import make
+from tools.training.likeness import Textures, band_powers, own_pieces, pieces, recorded, statistics
 from tools.training.painted import FRAMES, Judge
 from tools.training.texture import sample
 
@@ -33,6 +36,8 @@ SHARE = 0.12
 """What each step counts in the running mean that is kept."""
 SURE = 2.0
 """Standard errors by which a kind must have come nearer."""
+VARIED = 3
+"""Captions of a kind, at most, of which clips are played, two of each."""
 
 
 class _Kinds:
@@ -79,6 +84,34 @@ class _Kinds:
         return x.float() + reader.bias(meaning).clone()[:, None]
 
 
+class _Played:
+    """How far clips as they are played lie from recordings, by the statistics of ``likeness``."""
+
+    def __init__(self, backend: BundledBackend, work: pathlib.Path) -> None:
+        self._backend, self._work = backend, work
+        self._train, self._held = recorded(work)
+
+    def far(self, label: str, kind: int, moved: list[Tensor]) -> list[float]:
+        """Squared distance of the means of clips and of recordings, held-out ones if there are, for each vector that
+        the kind may be told; nothing where all are too short."""
+        found = self._held.get(label) or own_pieces(self._work, label)
+        if not found or not self._train:
+            return []
+        space = Textures(np.stack([statistics(p) for p in self._train]))
+        theirs = space(np.stack([statistics(p) for p in found])).mean(0)
+        row, said, out = self._backend._encoder.told[kind], PHRASES.get(label, [label])[:VARIED], []
+        before = row.clone()
+        for vector in moved:
+            row.copy_(vector)
+            self._backend._home.cache_clear()  # where streams lie is of what they are told
+            clips = [make(self._backend, said[i % len(said)], index=7 * i).audio for i in range(2 * VARIED)]
+            ours = space(np.stack([statistics(p) for x in clips for p in pieces(band_powers(x))])).mean(0)
+            out.append(float(np.square(ours - theirs).sum()))
+        row.copy_(before)
+        self._backend._home.cache_clear()
+        return out
+
+
 def learn(
     work: pathlib.Path, model: pathlib.Path, settings: dict[str, Any], *, seconds: float | None = None
 ) -> dict[str, Tensor]:
@@ -104,7 +137,8 @@ def learn(
         judge = Judge(model, work, sizes, s["clips"], seed=31 + len(rows))
     except (OSError, RuntimeError, BackendError) as error:
         raise SystemExit(f"{model} cannot be judged by {work}, prepare it --from {model}: {error}") from error
-    learner, began = _Kinds(backend, judge, s), time.monotonic()
+    learner, played, began = _Kinds(backend, judge, s), _Played(backend, work), time.monotonic()
+    nothing = torch.zeros(backend._encoder.prototypes.shape[1])
     log = (work / "inversion.jsonl").open("a" if rows else "w")
     for number, label in enumerate(kinds):
         if label in rows or label in s["but"] or label not in judge.labels:
@@ -112,16 +146,18 @@ def learn(
         if seconds is not None and time.monotonic() - began >= seconds:
             print(f"inversion: stopped before {label}, kind {number + 1} of {len(kinds)}; it can go on", flush=True)
             break
-        recorded = [judge.recorded(label) for _ in range(s["sets"])]
-        far = learner.distances(label, number, torch.zeros(backend._encoder.prototypes.shape[1]), recorded)
+        sets = [judge.recorded(label) for _ in range(s["sets"])]
+        far = learner.distances(label, number, nothing, sets)
         rows[label], row = None, {"step": number, "kind": label, "far": round(float(far.mean()), 3)}
         if far.mean() > s["beyond"]:
             found = learner.learned(label, number)
-            gained = far - learner.distances(label, number, found, recorded)
+            gained = far - learner.distances(label, number, found, sets)
             error = float(gained.std(ddof=1)) / len(gained) ** 0.5 if len(gained) > 1 else float("inf")
-            if gained.mean() > SURE * error:
-                rows[label] = found
             row |= {"now": round(float((far - gained).mean()), 3), "error": round(error, 3)}
+            if gained.mean() > SURE * error:
+                row["played"] = [round(x, 1) for x in played.far(label, number, [nothing, found])]
+                if row["played"] and row["played"][1] < row["played"][0]:
+                    rows[label] = found
             row["kept"] = rows[label] is not None
         print(json.dumps(row), file=log, flush=True)
         print(f"inversion: {row}", flush=True)

@@ -94,6 +94,16 @@ def diversity(generated: Sequence[Array], recorded: Sequence[Array]) -> float:
     return float(np.mean([apart(g) for g in generated]) / np.mean([apart(r) for r in recorded]))
 
 
+def own_pieces(work: pathlib.Path, label: str) -> list[NDArray[np.float32]]:
+    """Pieces of the training recordings of a label, or, where it has none, of sounds made by rule; at most 40."""
+    features = np.load(work / "features.npy", mmap_mode="r")
+    entries = [e for e in json.loads((work / "index.json").read_text()) if e["label"] == label and e["split"] != "held"]
+    entries = [e for e in entries if not e.get("procedural")] or entries
+    found = [p for e in entries for p in pieces(features[e["start"] : e["start"] + e["hops"] - e["held_hops"]])]
+    few = np.random.default_rng(0).permutation(len(found))[:40]
+    return [found[i] for i in few]
+
+
 def recorded(work: pathlib.Path) -> tuple[list[NDArray[np.float32]], dict[str, list[NDArray[np.float32]]]]:
     """Pieces of training recordings (one in four), and of held-out ones by label; procedural sounds left out."""
     features = np.load(work / "features.npy", mmap_mode="r")
