@@ -277,7 +277,10 @@ class Reader:
     @torch.inference_mode()
     def told(self, meaning: Tensor) -> Tensor:
         """What the transformer is told of a meaning, unit vectors ``(dim,)``: moved to where it paints the kinds of
-        sound nearest to it more as recordings are. Textual inversion (Gal et al., arXiv 2208.01618), of kinds."""
+        sound nearest to it more as recordings are. Textual inversion (Gal et al., arXiv 2208.01618), of kinds. The
+        meaning itself where the model has learned nothing of that."""
+        if not self._encoder.config.inverted:
+            return meaning
         moved: Tensor = nn.functional.normalize(meaning + self._of_kinds(meaning, self._encoder.told), dim=-1)
         return moved
 

@@ -82,6 +82,8 @@ def test_a_kind_is_told_what_it_is_painted_nearer_by(monkeypatch: pytest.MonkeyP
     assert (now < 0.97 * before).all()
     np.testing.assert_array_equal(learner.distances("fan", kind, nothing, sets), before)  # of the same noise
     reader, told = backend._reader, backend._encoder.told
+    assert reader.told(reader.text("a fan")) is reader.text("a fan") or backend._encoder.config.inverted
+    backend._encoder.register_to_config(inverted=True)
     kept = told.clone()
     told[kind] += moved
     changed = {}

@@ -125,6 +125,7 @@ def learn(
     try:
         sizes = torch.load(work / "diffusion.pt", weights_only=False, map_location="cpu")["settings"]
         backend = BundledBackend(str(model), threads=torch.get_num_threads())
+        backend._encoder.register_to_config(inverted=True)  # else what it is told would be the meaning itself
         weights = hashlib.sha256((model / "transformer" / WEIGHTS).read_bytes()).hexdigest()
         kinds = kinds_of(work)
         if len(kinds) != len(backend._encoder.prototypes):
