@@ -115,7 +115,7 @@ def test_all_stages_and_the_model_they_make(tmp_path: pathlib.Path, capsys: pyte
     diffusion = ["diffusion", work, "--seconds", 1, *(x for s in ["latent_dim=16", *small] for x in ("--set", s))]
     train(capsys, *diffusion)
     assert "from step 0" not in train(capsys, *diffusion)  # goes on where it stopped
-    few = ["anchor_clips=4", "bias_clips=1", "caption_clips=0"]
+    few = ["anchor_clips=4", "bias_clips=1", "caption_clips=2", "caption_sets=2"]
     train(capsys, "export", work, tmp_path / "plain", *(x for s in few for x in ("--set", s)))
     plain = json.loads((tmp_path / "plain" / "model_index.json").read_text())
     assert plain["ambient"]["guidance"] > 1 and "distilled_steps" not in plain["ambient"]
@@ -154,7 +154,10 @@ def test_all_stages_and_the_model_they_make(tmp_path: pathlib.Path, capsys: pyte
     torch.save(saved | {"step": 49}, work / "texture.pt")
     assert "'step': 50, 'distance'" in train(capsys, *texture)
     few = ["anchor_clips=4", "bias_clips=1", "caption_clips=2", "caption_sets=2"]
-    said = train(capsys, "export", work, tmp_path / "model", *(x for s in few for x in ("--set", s)))
+    export = ["export", work, tmp_path / "model", *(x for s in few for x in ("--set", s))]
+    train(capsys, *export)
+    said = train(capsys, *export, "--captions-for", tmp_path / "model")
+    assert len((work / "captions.jsonl").read_text().splitlines()) >= 1
     assert "captions are left to others of their kind" in said
     few = ["clips=2", "steps=1", "sets=2", "beyond=-9.0", "bias_clips=1"]
     inversion = ["inversion", work, tmp_path / "model", tmp_path / "model", *(x for s in few for x in ("--set", s))]

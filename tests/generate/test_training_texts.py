@@ -296,7 +296,7 @@ def test_new_names_leave_the_rest_of_a_model_as_it_is(tmp_path: pathlib.Path) ->
     (work / "naming.pt").unlink()
     with pytest.raises(SystemExit, match="learned no names"):
         rename(work, model, tmp_path / "other")
-    with pytest.raises(SystemExit, match="no model to give names to"):
+    with pytest.raises(SystemExit, match="has no prompt encoder"):
         rename(work, tmp_path / "nowhere", tmp_path / "other")
     assert not (tmp_path / "other").exists()
 

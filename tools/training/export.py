@@ -108,10 +108,6 @@ def export(work: pathlib.Path, out: pathlib.Path, settings: dict[str, Any]) -> i
     ):
         known.copy_(measured)
     _write(encoder, out / "prompt_encoder")
-    if settings["caption_clips"]:
-        clips, sets = settings["caption_clips"], settings["caption_sets"]
-        encoder.captions.copy_(leave(out, work, trained["settings"], clips=clips, sets=sets))
-        _write(encoder, out / "prompt_encoder")
     size = sum(p.stat().st_size for p in out.rglob("*") if p.is_file())
     print(f"export: {size / 1e6:.1f} MB in {out}, after {trained['step']} steps of diffusion training")
     return size
@@ -195,7 +191,7 @@ def _encoder_of(model: pathlib.Path) -> PromptEncoder:
         encoder = PromptEncoder(**{k: v for k, v in about.items() if not k.startswith("_")})
         encoder.load_state_dict(load_half(model / "prompt_encoder" / WEIGHTS))
     except (OSError, ValueError, TypeError, RuntimeError) as error:
-        raise SystemExit(f"{model} is no model to give names to: {error}") from error
+        raise SystemExit(f"{model} has no prompt encoder that can be read: {error}") from error
     if not len(encoder.names):
         raise SystemExit(f"{model} knows no captions, by which names are read: export it whole")
     return encoder

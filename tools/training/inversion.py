@@ -89,15 +89,16 @@ class _Played:
 
     def __init__(self, backend: BundledBackend, work: pathlib.Path) -> None:
         self._backend, self._work = backend, work
-        self._train, self._held = recorded(work)
+        train, self._held = recorded(work)
+        self._space = Textures(np.stack([statistics(p) for p in train])) if train else None
 
     def far(self, label: str, kind: int, moved: list[Tensor]) -> list[float]:
         """Squared distance of the means of clips and of recordings, held-out ones if there are, for each vector that
         the kind may be told; nothing where all are too short."""
         found = self._held.get(label) or own_pieces(self._work, label)
-        if not found or not self._train:
+        space = self._space
+        if not found or space is None:
             return []
-        space = Textures(np.stack([statistics(p) for p in self._train]))
         theirs = space(np.stack([statistics(p) for p in found])).mean(0)
         row, said, out = self._backend._encoder.told[kind], PHRASES.get(label, [label])[:VARIED], []
         before = row.clone()

@@ -26,7 +26,7 @@ from tools.training.captions import PHRASES
 from tools.training.diffusion import Kind, build
 from tools.training.texture import Features, GroupSampler, energy_distance
 
-__all__ = ["FRAMES", "Judge", "Painted", "leave", "measure", "painted_by", "stand_ins"]
+__all__ = ["FRAMES", "Judge", "Painted", "leave", "measure", "stand_ins"]
 
 FRAMES = 48
 """Latent frames of the clips that are compared."""
@@ -121,12 +121,12 @@ def measure(
         far = np.zeros((len(captions), sets))
         for row, text in enumerate(captions):
             for column, theirs in enumerate(recorded):
-                made = painted_by(backend, text, range(10**6 * (column + 1), 10**6 * (column + 1) + clips))
+                made = _made(backend, text, range(10**6 * (column + 1), 10**6 * (column + 1) + clips))
                 far[row, column] = float(judge.far(made, theirs))
         yield Painted(label, captions, far)
 
 
-def painted_by(backend: BundledBackend, text: str, seeds: Iterable[int]) -> Tensor:
+def _made(backend: BundledBackend, text: str, seeds: Iterable[int]) -> Tensor:
     """Latents ``(seeds, latent_dim, FRAMES)`` of a text, of the colour that it is played in."""
     prompt, info = PromptMix.of(text), backend.info
     asked = [
