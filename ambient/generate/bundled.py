@@ -342,21 +342,47 @@ class BundledBackend(BatchedBackend):
                 mean = mean + weight * self._home(part, stream)
         return mean, (1 - 0.8 * share) * spread
 
+    @torch.inference_mode()
     def _home_once(self, text: str, stream: int) -> Tensor:
-        """How far from the usual a stream of one text lies by itself, ``(latent_channels,)``: in colour and width, not
-        in power, which would change the balance of layers.
+        """How far from the usual a stream of one text lies, ``(latent_channels,)``: in colour and width, not in power,
+        which would change the balance of layers.
 
         What is usual is fitted to all texts by one linear map, which takes much of what is special from each: a chain
-        that is held there sounds like no sound in particular.
+        that is held there sounds like no sound in particular. So a stream lies where it does by itself, or where a
+        recording of its kind does, if it is known where these lie and the text is of one kind alone.
         """
         info, prompt = self._info, PromptMix.of(text)
         begun = ClipRequest(ClipKey(text, 0), 0, _HOME_LATENTS, 0, stream, stream, prompt, info.steps, info.guidance)
         seeds = np.random.default_rng(stream).integers(2**63, size=_HOME_CLIPS).tolist()
         x = self._denoised([replace(begun, seed=seed) for seed in seeds], info.steps)[2]
-        away = x.mean((0, 2)) - self._reader.usual(self._meaning(prompt))[0].to(x)
+        meaning = self._meaning(prompt)
+        usual, spread = (u.to(x) for u in self._reader.usual(meaning))
+        away = x.mean((0, 2)) - usual
         louder = self._codec.log_power(x) - self._codec.log_power(x - away[:, None])
-        home: Tensor = (away - louder.mean() * self._codec.power_step()).cpu()
+        home = away - louder.mean() * self._codec.power_step()
+        places, share = self._reader.places(meaning)
+        if share > 0:
+            known = (places - self._bias(prompt)).to(x) - usual
+            home = torch.lerp(home, self._nearest_place(x, known, usual, spread), share)
+        home = home.cpu()
         return home if bool(home.isfinite().all()) else torch.zeros_like(home)
+
+    def _nearest_place(self, x: Tensor, places: Tensor, usual: Tensor, spread: Tensor) -> Tensor:
+        """Which of ``places``, ``(places, channels)`` from the usual, lies nearest to the most typical of the clips
+        ``x``, ``(clips, channels, frames)``, without what it changes in power. (The mean of the clips lies between
+        the sounds that a text may have.)"""
+        away = x.mean(2) - usual
+        apart = torch.cdist(away / spread, away / spread).sum(1)
+        middle = int(torch.where(apart.isfinite(), apart, torch.inf).argmin())
+        still = x[middle] - away[middle, :, None]
+
+        def even(moves: Tensor) -> Tensor:
+            louder = self._codec.log_power(still + moves[:, :, None]) - self._codec.log_power(still[None])
+            return torch.as_tensor(moves - louder[:, None] * self._codec.power_step())
+
+        near = even(places)
+        far = ((near - even(away[middle, None])) / spread).square().sum(1)
+        return near[int(far.argmin())]
 
     def _anchored(self, batch: list[ClipRequest], x: Tensor) -> Tensor:
         """Takes back what lies far from where the stream does. Each clip continues the one before: without

@@ -47,6 +47,8 @@ FAMILIAR = (0.95, 0.985)
 warm night with crickets" is what crickets are called."""
 OF_A_KIND = (0.8, 0.9)
 """The same, with the nearest kind, where captions are not known."""
+ALONE = (0.5, 0.9)
+"""Weight of the nearest kind from which a text begins to be of that kind alone, and wholly is."""
 AVOIDED = 0.2
 """How much less what is to be avoided is drawn to its kind: drawn as far, big waves would be the sea itself."""
 SAME = 0.995
@@ -186,11 +188,14 @@ class PromptEncoder(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers
         known_captions: int = 0,
         biased: bool = False,
         inverted: bool = False,
+        known_places: int = 0,
     ) -> None:
         """``kinds``: number of known kinds of sound; ``grounding``, ``sharpness``: see :func:`ground`;
         ``known_captions``: number of those that stand for phrases, see :func:`read`; ``biased``: whether it is known
         where the model paints each kind, see :meth:`Reader.painted`, and how far from recordings, see
-        :meth:`Reader.bias`; ``inverted``: and by which words it paints each best, see :meth:`Reader.told`."""
+        :meth:`Reader.bias`; ``inverted``: and by which words it paints each best, see :meth:`Reader.told`;
+        ``known_places``: of how many stretches of recordings of each kind it is known where they lie, see
+        :meth:`Reader.places`."""
         super().__init__()
         self.table = nn.Embedding(vocabulary, table_dim)
         self.widen = nn.Linear(table_dim, dim)
@@ -210,6 +215,9 @@ class PromptEncoder(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers
         self.register_buffer("bias", torch.zeros(kinds, latent_dim), persistent=biased)
         self.register_buffer("painted", torch.zeros(kinds, latent_dim), persistent=biased)
         self.register_buffer("told", torch.zeros(kinds, dim), persistent=inverted)
+        self.register_buffer(
+            "places", torch.zeros(kinds, known_places, latent_dim), persistent=kinds * known_places > 0
+        )
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         x = self.norm(self.widen(self.table(ids)) + self.positions[: ids.shape[1]])
@@ -283,6 +291,19 @@ class Reader:
             return meaning
         moved: Tensor = nn.functional.normalize(meaning + self._of_kinds(meaning, self._encoder.told), dim=-1)
         return moved
+
+    @torch.inference_mode()
+    def places(self, meaning: Tensor) -> tuple[Tensor, float]:
+        """Where recordings of the kind of sound nearest to a meaning lie, mean latents ``(places, latent_dim)``, and
+        how far it is of that kind alone, 0 to 1; for a unit vector ``(dim,)``. Where no places are known, 0."""
+        part = self._encoder
+        if not part.places.numel() or not bool(meaning.any()):
+            return part.places.new_zeros(0, part.config.latent_dim), 0.0
+        weights = torch.softmax(part.config.sharpness * part.prototypes @ meaning, 0)
+        kind = int(weights.argmax())
+        known = bool(part.places[kind].any())
+        low, high = ALONE
+        return part.places[kind], known * min(1.0, max(0.0, (float(weights[kind]) - low) / (high - low)))
 
     def _of_kinds(self, meaning: Tensor, rows: Tensor) -> Tensor:
         part = self._encoder

@@ -148,6 +148,32 @@ def test_every_stream_has_a_colour_of_its_own_and_keeps_it(backend: BundledBacke
         assert np.linalg.norm(stream - stream.mean(0), axis=1).max() < apart
 
 
+def test_a_stream_lies_where_a_recording_of_its_kind_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend, text = BundledBackend(threads=1), "rain on a tent"
+    info, reader, part = backend.info, backend._reader, backend._encoder
+    power = backend._codec.power_step()
+    power = power / power.norm()
+    wanted = request(text, frames=96, steps=info.steps, guidance=info.guidance)
+
+    def lies() -> torch.Tensor:
+        return torch.from_numpy(clip(backend, wanted).latents.astype(np.float32)).mean(1)
+
+    def apart(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        away = a - b  # without power, which is the scene's
+        far: torch.Tensor = ((away - (away @ power)[..., None] * power) / spread).square().mean(-1)
+        return far
+
+    spread, alone = reader.usual(reader.text(text))[1], lies()
+    steps = torch.randn(6, info.latent_channels, generator=torch.Generator().manual_seed(3)) * spread
+    places = torch.zeros(len(part.prototypes), 6, info.latent_channels)
+    places[:] = alone + steps * torch.tensor([0.6, 0.9, 1.2, 1.5, 1.8, 2.1])[:, None]
+    monkeypatch.setattr(part, "places", places)
+    backend._home.cache_clear()
+    far = apart(places[0], lies())
+    assert float(far.min()) < 0.1 < float(apart(places[0], alone).min())
+    assert int(far.argmin()) <= 1  # one that the model paints such sounds near to
+
+
 def test_a_streams_colour_does_not_change_its_power(backend: BundledBackend) -> None:
     for text in ("ocean waves", "songbirds chirping in the trees"):
         x = backend._denoised([request(text, frames=64, steps=backend.info.steps, guidance=1.0)], backend.info.steps)[2]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -13,11 +15,13 @@ from ambient.generate.bundled import _load
 from ambient.generate.catalogue import MODELS
 from ambient.generate.prompt import PromptEncoder, Reader, ground, parts_of, read
 
+FOLDER = MODELS / "bundled" / "prompt_encoder"
+TOKENIZER = FOLDER / "tokenizer.json"
+
 
 @pytest.fixture(scope="module")
 def reader() -> Reader:
-    folder = MODELS / "bundled" / "prompt_encoder"
-    return Reader(_load(PromptEncoder, folder, "cpu"), folder / "tokenizer.json")
+    return Reader(_load(PromptEncoder, FOLDER, "cpu"), TOKENIZER)
 
 
 @pytest.mark.parametrize(
@@ -196,6 +200,27 @@ def test_bias_and_place_are_those_of_the_kinds_that_are_meant(reader: Reader, na
     for row in (0, len(kinds) // 2, -1):
         assert float(torch.nn.functional.cosine_similarity(told(kinds[row]), rows[row], 0)) > 0.9
     assert not told(torch.zeros(kinds.shape[1])).any()
+
+
+def test_places_are_those_of_one_kind_and_of_no_mixture(reader: Reader) -> None:
+    config = {k: v for k, v in reader._encoder.config.items() if k[0] != "_"}
+    encoder = PromptEncoder(**config | {"known_places": 5})
+    places = torch.randn(len(encoder.prototypes), 5, config["latent_dim"])
+    places[1] = 0  # of a kind that nothing is known of
+    encoder.load_state_dict(reader._encoder.state_dict() | {"places": places})
+    unplaced, reader = reader, Reader(encoder, TOKENIZER)
+    for row in (0, len(encoder.prototypes) // 2, -1):
+        found, share = reader.places(encoder.prototypes[row])
+        assert share == 1 and torch.equal(found, encoder.places[row])
+    rain, owl = reader.text("rain"), reader.text("an owl hooting")
+    mixes = [torch.nn.functional.normalize(torch.lerp(rain, owl, x), dim=0) for x in np.linspace(0, 1, 101).tolist()]
+    shares = [reader.places(mix)[1] for mix in mixes]
+    least = int(np.argmin(shares))
+    assert shares[0] == shares[-1] == 1 and shares[least] < 0.1
+    assert all(0 <= b <= a for a, b in itertools.pairwise(shares[: least + 1]))
+    assert all(0 <= a <= b for a, b in itertools.pairwise(shares[least:]))
+    assert reader.places(torch.zeros_like(rain))[1] == reader.places(encoder.prototypes[1])[1] == 0
+    assert unplaced.places(rain)[1] == 0
 
 
 def test_what_is_avoided_is_not_read_as_the_prompt_itself(reader: Reader) -> None:

@@ -159,6 +159,14 @@ def test_all_stages_and_the_model_they_make(tmp_path: pathlib.Path, capsys: pyte
     said = train(capsys, *export, "--captions-for", tmp_path / "model")
     assert len((work / "captions.jsonl").read_text().splitlines()) >= 1
     assert "captions are left to others of their kind" in said
+    unplaced = load_half(tmp_path / "model" / "prompt_encoder" / WEIGHTS)
+    assert "with places of" in train(capsys, *export, "--places-for", tmp_path / "model", "--set", "places=3")
+    placed = load_half(tmp_path / "model" / "prompt_encoder" / WEIGHTS)
+    places = placed.pop("places")
+    assert places.shape[1:] == (3, 16) and bool(places.any()) and "places" not in unplaced
+    assert placed.keys() == unplaced.keys() and all(
+        torch.equal(placed[k], v) for k, v in unplaced.items()
+    )  # all else is the model's, bit for bit
     few = ["clips=2", "steps=1", "sets=2", "beyond=-9.0", "bias_clips=1"]
     inversion = ["inversion", work, tmp_path / "model", tmp_path / "model", *(x for s in few for x in ("--set", s))]
     assert "stopped before" in train(capsys, *inversion, "--seconds", 0)
@@ -187,6 +195,7 @@ def test_all_stages_and_the_model_they_make(tmp_path: pathlib.Path, capsys: pyte
     encoder = backend._reader._encoder  # it knows the labels, and draws meanings towards them
     assert encoder.prototypes.shape[0] >= 3 and encoder.config.grounding > 0
     assert len(encoder.captions) >= 3 and bool(encoder.bias.any())
+    assert bool(encoder.places.any())
     assert encoder.config.inverted and bool(encoder.told.any()) == any(r["kept"] for r in rows)
     # the finished model is a start for other recordings, without the teacher
     more = tmp_path / "more"

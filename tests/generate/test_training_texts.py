@@ -17,7 +17,7 @@ from ambient.generate.prompt import PromptEncoder, ground
 from tools.training import dictionary, naming
 from tools.training.adopt import OwnEncoder
 from tools.training.captions import PHRASES
-from tools.training.evaluate import _knows
+from tools.training.evaluate import knows_kinds
 from tools.training.export import known_captions, rename
 from tools.training.phrasebook import stems, taught, unseen
 from tools.training.phrases import EXPECTED, NAMED
@@ -341,9 +341,9 @@ def test_phrases_are_understood_where_they_lie_nearest_to_what_they_name() -> No
 
 def test_a_model_is_judged_by_labels_of_its_own_only(tmp_path: pathlib.Path) -> None:
     kinds = KINDS.half().float()  # as a model keeps them
-    assert not _knows(kinds, tmp_path)
+    assert not knows_kinds(kinds, tmp_path)
     np.save(tmp_path / "prototypes.npy", KINDS.numpy())
-    assert _knows(kinds, tmp_path)
+    assert knows_kinds(kinds, tmp_path)
     moved = torch.nn.functional.normalize(KINDS + 0.02 * KINDS.flip(0), dim=1)
-    assert _knows(moved, tmp_path) and not _knows(moved + 0.5 * KINDS.flip(0), tmp_path)
-    assert not _knows(kinds.flip(0), tmp_path) and not _knows(kinds[:3], tmp_path)
+    assert knows_kinds(moved, tmp_path) and not knows_kinds(moved + 0.5 * KINDS.flip(0), tmp_path)
+    assert not knows_kinds(kinds.flip(0), tmp_path) and not knows_kinds(kinds[:3], tmp_path)

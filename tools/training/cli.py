@@ -103,6 +103,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="MODEL",
         help="only the names that `naming` taught the encoder, and all else as it is in this model, bit for bit",
     )
+    parts.add_argument(
+        "--places-for",
+        type=pathlib.Path,
+        metavar="MODEL",
+        help="this model, bit for bit, with where recordings of each kind lie, and its streams with them",
+    )
     inversion = stage("inversion", "a finished model is told of each kind what it paints nearer to recordings")
     inversion.add_argument(
         "model", type=pathlib.Path, help="a finished model, made with this folder or prepared --from"
@@ -210,10 +216,12 @@ def main(arguments: list[str] | None = None) -> int:
 
         texture.train(given.work, settings, threads=given.threads, seconds=given.seconds)
     elif given.stage == "export":
-        from tools.training.export import export, rename, well_painted
+        from tools.training.export import export, rename, well_painted, well_placed
 
         if given.captions_for:
             well_painted(given.work, given.captions_for, given.out, settings)
+        elif given.places_for:
+            well_placed(given.work, given.places_for, given.out, settings)
         elif given.names_for:
             rename(given.work, given.names_for, given.out)
         else:

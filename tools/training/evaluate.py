@@ -30,7 +30,7 @@ from tools.training.naming import understood
 from tools.training.phrasebook import unseen
 from tools.training.phrases import EXPECTED, NAMED
 
-__all__ = ["chain", "continuity", "evaluate", "held_out", "together"]
+__all__ = ["chain", "continuity", "evaluate", "held_out", "knows_kinds", "together"]
 
 LENGTH = 128
 KEPT = 28
@@ -184,7 +184,7 @@ def evaluate(
         found["movement"] = _movement(backend, work, seeds)
     encoder = backend._reader._encoder
     labels: list[str] = []
-    if work is not None and _knows(encoder.prototypes, work):
+    if work is not None and knows_kinds(encoder.prototypes, work):
         labels = sorted({e["label"] for e in json.loads((work / "index.json").read_text())})
         found["named"] = understood(
             backend._reader._embed,
@@ -230,7 +230,7 @@ def _heard(
             yield hearing.Recorded(label, ear.first(x), ear.first(fidelity.decoded(backend._codec, x, 0)[0]))
 
 
-def _knows(prototypes: torch.Tensor, work: pathlib.Path) -> bool:
+def knows_kinds(prototypes: torch.Tensor, work: pathlib.Path) -> bool:
     """Whether a model's kinds are the labels of a working folder, in their order; captions varied anew move them a
     little."""
     path = work / "prototypes.npy"

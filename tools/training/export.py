@@ -24,20 +24,24 @@ from tools.training.adopt import OwnEncoder, load_half, read_encoder
 from tools.training.captions import PHRASES, PLACES
 from tools.training.codec import linear, trained_detail
 from tools.training.diffusion import TEXT_DIM, Kind, Sampler, build
+from tools.training.evaluate import knows_kinds
 from tools.training.inversion import kinds_of, learn
 from tools.training.painted import leave
+from tools.training.procedural import FIRST
 from tools.training.texture import GroupSampler
 from tools.training.tones import knows_calls
 
 ALIKE = 0.99
 """Cosine from which two readings are of the same text."""
+PLACE_FRAMES = 128
+"""Latent frames of a stretch that tells where recordings lie: those of a clip."""
 OF_PLACES = 0.95
 """Length of the name of a place beside that of a sound: "waves at the harbour" are waves."""
 
 
 def export(work: pathlib.Path, out: pathlib.Path, settings: dict[str, Any]) -> int:
     """Writes the model into ``out``; ``settings``: ``shift`` and what planners must know. Returns its size in bytes."""
-    not_its = ("shift", "anchor_clips", "bias_clips", "caption_clips", "caption_sets", "distilled")
+    not_its = ("shift", "anchor_clips", "bias_clips", "places", "caption_clips", "caption_sets", "distilled")
     about = {k: v for k, v in settings.items() if k not in not_its}
     clips = settings["anchor_clips"]
     trained = torch.load(work / "diffusion.pt", weights_only=False, map_location="cpu")
@@ -155,6 +159,22 @@ def well_painted(work: pathlib.Path, model: pathlib.Path, out: pathlib.Path, set
     return _with_encoder(model, encoder, out, "with captions left to better ones")
 
 
+def well_placed(work: pathlib.Path, model: pathlib.Path, out: pathlib.Path, settings: dict[str, Any]) -> int:
+    """Writes ``model`` into ``out`` with where recordings of ``work`` lie (see :func:`places_of`); all else is the
+    model's, bit for bit. Returns the size in bytes.
+
+    Raises SystemExit where the folder's kinds of sound are not the model's."""
+    encoder = _encoder_of(model)
+    try:
+        trained = torch.load(work / "diffusion.pt", weights_only=False, map_location="cpu")["settings"]
+        places = places_of(work, trained, settings["places"])
+        if not knows_kinds(encoder.prototypes, work):
+            raise RuntimeError("it knows other kinds of sound")
+    except (OSError, RuntimeError) as error:
+        raise SystemExit(f"{work} is not of {model}, prepare it --from {model}: {error}") from error
+    return _with_encoder(model, _placed(encoder, places), out, f"with places of {len(places)} kinds")
+
+
 def inverted(
     work: pathlib.Path, model: pathlib.Path, out: pathlib.Path, settings: dict[str, Any], seconds: float | None = None
 ) -> int:
@@ -175,7 +195,7 @@ def inverted(
     with tempfile.TemporaryDirectory() as folder:
         plain = pathlib.Path(folder)
         shutil.copytree(model, plain, dirs_exist_ok=True)
-        _write(encoder, plain / "prompt_encoder")
+        _write(_placed(encoder, None), plain / "prompt_encoder")  # it would paint there, not where it does by itself
         measured = bias_of(plain, work, trained, settings["bias_clips"], only=learned)
     for name, found in zip(none, measured, strict=True):
         known = getattr(encoder, name).copy_(getattr(before, name))
@@ -195,6 +215,15 @@ def _encoder_of(model: pathlib.Path) -> PromptEncoder:
     if not len(encoder.names):
         raise SystemExit(f"{model} knows no captions, by which names are read: export it whole")
     return encoder
+
+
+def _placed(encoder: PromptEncoder, places: torch.Tensor | None) -> PromptEncoder:
+    """The same prompt encoder, that knows these places ``(kinds, places, latent_dim)``, or none."""
+    config = {k: v for k, v in encoder.config.items() if not k.startswith("_")}
+    placed = PromptEncoder(**config | {"known_places": 0 if places is None else places.shape[1]})
+    known = {k: v for k, v in encoder.state_dict().items() if k != "places"}
+    placed.load_state_dict(known if places is None or not places.numel() else known | {"places": places})
+    return placed
 
 
 def _with_encoder(model: pathlib.Path, encoder: PromptEncoder, out: pathlib.Path, how: str) -> int:
@@ -257,6 +286,22 @@ def usual_latents(work: pathlib.Path, settings: dict[str, Any], clips: int) -> d
     weight = np.concatenate([mean, np.zeros_like(mean)], 1).T
     found = {"weight": weight, "bias": np.concatenate([bias, spread])}
     return {k: torch.from_numpy(np.ascontiguousarray(v, np.float32)) for k, v in found.items()}
+
+
+def places_of(work: pathlib.Path, settings: dict[str, Any], count: int) -> torch.Tensor:
+    """Where recordings of each kind lie: mean latents of ``count`` stretches as long as a clip, ``(kinds, count,
+    latent_dim)``. Of sounds made by rule only where there are no recordings, or where these are not what is meant."""
+    sampler = GroupSampler(work, settings | {"drop_text": 0.0}, seed=21)
+    for label, entries in sampler.by_label.items():
+        if label not in FIRST:
+            sampler.by_label[label] = [e for e in entries if not e["procedural"]] or entries
+    kinds = kinds_of(work)
+    found = torch.zeros(len(kinds), count, settings["latent_dim"])
+    for row, label in enumerate(kinds):
+        if label in sampler.by_label:
+            drawn = [sampler.clip(Kind((label,)), PLACE_FRAMES)[0].mean(1) for _ in range(count)]
+            found[row] = torch.from_numpy(np.array(drawn, np.float32)).reshape(count, -1)
+    return found
 
 
 @torch.inference_mode()
