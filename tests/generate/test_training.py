@@ -207,6 +207,12 @@ def test_all_stages_and_the_model_they_make(tmp_path: pathlib.Path, capsys: pyte
     assert "codec: from step 0" in train(capsys, *bands)
     diffusion[1] = more
     assert f"from step {card['ambient']['trained_steps']}" in train(capsys, *diffusion)
+    export[1:3] = [more, tmp_path / "another"]
+    train(capsys, *export)  # what was known of places is of the recordings before
+    another = BundledBackend(str(tmp_path / "another"), threads=1)._reader
+    assert encoder.places.numel() and not another._encoder.places.numel()
+    with pytest.raises(SystemExit, match="knows other kinds"):
+        train(capsys, "export", work, tmp_path / "no", "--places-for", tmp_path / "another")
     with pytest.raises(SystemExit, match="no model to go on from"):
         train(capsys, "prepare", manifest, "--work", more, "--from", tmp_path)
 

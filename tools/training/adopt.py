@@ -54,15 +54,8 @@ def adopt(model: pathlib.Path, work: pathlib.Path, settings: dict[str, Any]) -> 
     for name in ("bias", "painted", "told", "places"):  # they are of these weights, and of those recordings
         encoder.pop(name, None)
     own = {k: v for k, v in encoder.items() if not k.startswith("usual.")}
-    fitted = (
-        "kinds",
-        "known_captions",
-        "biased",
-        "inverted",
-        "places",
-        "grounding",
-        "sharpness",
-    )  # anew, by the stages behind
+    # anew, by the stages behind
+    fitted = ("kinds", "known_captions", "biased", "inverted", "known_places", "grounding", "sharpness")
     config = {k: v for k, v in about["prompt_encoder"].items() if not k.startswith("_") and k not in fitted}
     torch.save({"model": own, "config": config, "step": 0, "seconds": 0.0}, work / "prompt.pt")
     (work / "naming.pt").unlink(missing_ok=True)  # names that another model learned here

@@ -167,9 +167,9 @@ def well_placed(work: pathlib.Path, model: pathlib.Path, out: pathlib.Path, sett
     encoder = _encoder_of(model)
     try:
         trained = torch.load(work / "diffusion.pt", weights_only=False, map_location="cpu")["settings"]
-        places = places_of(work, trained, settings["places"])
         if not knows_kinds(encoder.prototypes, work):
             raise RuntimeError("it knows other kinds of sound")
+        places = places_of(work, trained, settings["places"])
     except (OSError, RuntimeError) as error:
         raise SystemExit(f"{work} is not of {model}, prepare it --from {model}: {error}") from error
     return _with_encoder(model, _placed(encoder, places), out, f"with places of {len(places)} kinds")
