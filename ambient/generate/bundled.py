@@ -362,27 +362,31 @@ class BundledBackend(BatchedBackend):
         home = away - louder.mean() * self._codec.power_step()
         places, share = self._reader.places(meaning)
         if share > 0:
-            known = (places - self._bias(prompt)).to(x) - usual
-            home = torch.lerp(home, self._nearest_place(x, known, usual, spread), share)
+            means, moves = places.unbind(1)
+            away = (means - self._bias(prompt)).to(x) - usual
+            home = torch.lerp(home, self._nearest_place(x, away, moves.to(x), usual, spread), share)
         home = home.cpu()
         return home if bool(home.isfinite().all()) else torch.zeros_like(home)
 
-    def _nearest_place(self, x: Tensor, places: Tensor, usual: Tensor, spread: Tensor) -> Tensor:
+    def _nearest_place(self, x: Tensor, places: Tensor, moves: Tensor, usual: Tensor, spread: Tensor) -> Tensor:
         """Which of ``places``, ``(places, channels)`` from the usual, lies nearest to the most typical of the clips
-        ``x``, ``(clips, channels, frames)``, without what it changes in power. (The mean of the clips lies between
-        the sounds that a text may have.)"""
+        ``x``, ``(clips, channels, frames)``, without what it changes in power; and whose sound moves as that clip does,
+        with standard deviations ``moves`` ``(places, channels)``. (The mean of the clips lies between the sounds that
+        a text may have. And held where a recording without birds lies, a stream with birds would lose and find them.)
+        """
         away = x.mean(2) - usual
-        apart = torch.cdist(away / spread, away / spread).sum(1)
+        each = torch.cat([away, x.std(2)], 1) / spread.repeat(2)
+        apart = torch.cdist(each, each).sum(1)
         middle = int(torch.where(apart.isfinite(), apart, torch.inf).argmin())
         still = x[middle] - away[middle, :, None]
 
-        def even(moves: Tensor) -> Tensor:
-            louder = self._codec.log_power(still + moves[:, :, None]) - self._codec.log_power(still[None])
-            return torch.as_tensor(moves - louder[:, None] * self._codec.power_step())
+        def even(steps: Tensor) -> Tensor:
+            louder = self._codec.log_power(still + steps[:, :, None]) - self._codec.log_power(still[None])
+            return torch.as_tensor(steps - louder[:, None] * self._codec.power_step())
 
         near = even(places)
-        far = ((near - even(away[middle, None])) / spread).square().sum(1)
-        return near[int(far.argmin())]
+        unlike = torch.cat([near - even(away[middle, None]), moves - x[middle].std(1)], 1) / spread.repeat(2)
+        return near[int(unlike.square().sum(1).argmin())]
 
     def _anchored(self, batch: list[ClipRequest], x: Tensor) -> Tensor:
         """Takes back what lies far from where the stream does. Each clip continues the one before: without

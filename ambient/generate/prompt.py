@@ -194,8 +194,8 @@ class PromptEncoder(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers
         ``known_captions``: number of those that stand for phrases, see :func:`read`; ``biased``: whether it is known
         where the model paints each kind, see :meth:`Reader.painted`, and how far from recordings, see
         :meth:`Reader.bias`; ``inverted``: and by which words it paints each best, see :meth:`Reader.told`;
-        ``known_places``: of how many stretches of recordings of each kind it is known where they lie, see
-        :meth:`Reader.places`."""
+        ``known_places``: of how many stretches of recordings of each kind it is known where they lie and how they
+        move, see :meth:`Reader.places`."""
         super().__init__()
         self.table = nn.Embedding(vocabulary, table_dim)
         self.widen = nn.Linear(table_dim, dim)
@@ -216,7 +216,7 @@ class PromptEncoder(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers
         self.register_buffer("painted", torch.zeros(kinds, latent_dim), persistent=biased)
         self.register_buffer("told", torch.zeros(kinds, dim), persistent=inverted)
         self.register_buffer(
-            "places", torch.zeros(kinds, known_places, latent_dim), persistent=kinds * known_places > 0
+            "places", torch.zeros(kinds, known_places, 2, latent_dim), persistent=kinds * known_places > 0
         )
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
@@ -294,11 +294,12 @@ class Reader:
 
     @torch.inference_mode()
     def places(self, meaning: Tensor) -> tuple[Tensor, float]:
-        """Where recordings of the kind of sound nearest to a meaning lie, mean latents ``(places, latent_dim)``, and
-        how far it is of that kind alone, 0 to 1; for a unit vector ``(dim,)``. Where no places are known, 0."""
+        """Where recordings of the kind of sound nearest to a meaning lie and how much they move, mean and standard
+        deviation of their latents ``(places, 2, latent_dim)``; and how far it is of that kind alone, 0 to 1; for a unit
+        vector ``(dim,)``. Where no places are known, 0."""
         part = self._encoder
         if not part.places.numel() or not bool(meaning.any()):
-            return part.places.new_zeros(0, part.config.latent_dim), 0.0
+            return part.places.new_zeros(0, 2, part.config.latent_dim), 0.0
         weights = torch.softmax(part.config.sharpness * part.prototypes @ meaning, 0)
         kind = int(weights.argmax())
         known = bool(part.places[kind].any())

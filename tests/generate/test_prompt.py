@@ -205,7 +205,7 @@ def test_bias_and_place_are_those_of_the_kinds_that_are_meant(reader: Reader, na
 def test_places_are_those_of_one_kind_and_of_no_mixture(reader: Reader) -> None:
     config = {k: v for k, v in reader._encoder.config.items() if k[0] != "_"}
     encoder = PromptEncoder(**config | {"known_places": 5})
-    places = torch.randn(len(encoder.prototypes), 5, config["latent_dim"])
+    places = torch.randn(len(encoder.prototypes), 5, 2, config["latent_dim"])
     places[1] = 0  # of a kind that nothing is known of
     encoder.load_state_dict(reader._encoder.state_dict() | {"places": places})
     unplaced, reader = reader, Reader(encoder, TOKENIZER)

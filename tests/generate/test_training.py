@@ -163,7 +163,7 @@ def test_all_stages_and_the_model_they_make(tmp_path: pathlib.Path, capsys: pyte
     assert "with places of" in train(capsys, *export, "--places-for", tmp_path / "model", "--set", "places=3")
     placed = load_half(tmp_path / "model" / "prompt_encoder" / WEIGHTS)
     places = placed.pop("places")
-    assert places.shape[1:] == (3, 16) and bool(places.any()) and "places" not in unplaced
+    assert places.shape[1:] == (3, 2, 16) and bool(places.any()) and "places" not in unplaced
     assert placed.keys() == unplaced.keys() and all(
         torch.equal(placed[k], v) for k, v in unplaced.items()
     )  # all else is the model's, bit for bit

@@ -218,7 +218,7 @@ def _encoder_of(model: pathlib.Path) -> PromptEncoder:
 
 
 def _placed(encoder: PromptEncoder, places: torch.Tensor | None) -> PromptEncoder:
-    """The same prompt encoder, that knows these places ``(kinds, places, latent_dim)``, or none."""
+    """The same prompt encoder, that knows these places ``(kinds, places, 2, latent_dim)``, or none."""
     config = {k: v for k, v in encoder.config.items() if not k.startswith("_")}
     placed = PromptEncoder(**config | {"known_places": 0 if places is None else places.shape[1]})
     known = {k: v for k, v in encoder.state_dict().items() if k != "places"}
@@ -289,18 +289,19 @@ def usual_latents(work: pathlib.Path, settings: dict[str, Any], clips: int) -> d
 
 
 def places_of(work: pathlib.Path, settings: dict[str, Any], count: int) -> torch.Tensor:
-    """Where recordings of each kind lie: mean latents of ``count`` stretches as long as a clip, ``(kinds, count,
-    latent_dim)``. Of sounds made by rule only where there are no recordings, or where these are not what is meant."""
+    """Where recordings of each kind lie and how much they move: mean and standard deviation over time of the latents of
+    ``count`` stretches as long as a clip, ``(kinds, count, 2, latent_dim)``. Of sounds made by rule only where there
+    are no recordings, or where these are not what is meant."""
     sampler = GroupSampler(work, settings | {"drop_text": 0.0}, seed=21)
     for label, entries in sampler.by_label.items():
         if label not in FIRST:
             sampler.by_label[label] = [e for e in entries if not e["procedural"]] or entries
     kinds = kinds_of(work)
-    found = torch.zeros(len(kinds), count, settings["latent_dim"])
+    found = torch.zeros(len(kinds), count, 2, settings["latent_dim"])
     for row, label in enumerate(kinds):
         if label in sampler.by_label:
-            drawn = [sampler.clip(Kind((label,)), PLACE_FRAMES)[0].mean(1) for _ in range(count)]
-            found[row] = torch.from_numpy(np.array(drawn, np.float32)).reshape(count, -1)
+            drawn = [torch.from_numpy(sampler.clip(Kind((label,)), PLACE_FRAMES)[0]) for _ in range(count)]
+            found[row] = torch.stack([torch.stack([x.mean(1), x.std(1)]) for x in drawn])
     return found
 
 
