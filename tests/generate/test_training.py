@@ -160,6 +160,8 @@ def test_all_stages_and_the_model_they_make(tmp_path: pathlib.Path, capsys: pyte
     assert len((work / "captions.jsonl").read_text().splitlines()) >= 1
     assert "captions are left to others of their kind" in said
     unplaced = load_half(tmp_path / "model" / "prompt_encoder" / WEIGHTS)
+    with pytest.raises(SystemExit, match="places is 0"):
+        train(capsys, *export, "--places-for", tmp_path / "model", "--set", "places=0")
     assert "with places of" in train(capsys, *export, "--places-for", tmp_path / "model", "--set", "places=3")
     placed = load_half(tmp_path / "model" / "prompt_encoder" / WEIGHTS)
     places = placed.pop("places")

@@ -163,7 +163,9 @@ def well_placed(work: pathlib.Path, model: pathlib.Path, out: pathlib.Path, sett
     """Writes ``model`` into ``out`` with where recordings of ``work`` lie (see :func:`places_of`); all else is the
     model's, bit for bit. Returns the size in bytes.
 
-    Raises SystemExit where the folder's kinds of sound are not the model's."""
+    Raises SystemExit where the folder's kinds of sound are not the model's, or no places are asked for."""
+    if settings["places"] < 1:
+        raise SystemExit(f"places is {settings['places']}: at least one stretch of each kind is needed")
     encoder = _encoder_of(model)
     try:
         trained = torch.load(work / "diffusion.pt", weights_only=False, map_location="cpu")["settings"]
